@@ -1,0 +1,174 @@
+"""
+From the start of the process to the loop, and every way out with its exit code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from .client import RuntimeClient
+from .connection import Connection
+from .errors import AnswerRefusedError, ConfigurationError, RuntimeAPIError
+from .failures import Failure
+from .handlers import extend_import_path, load_handler
+from .hooks import PROCESS_HOOKS
+from .logs import Logs
+from .runtime import Runtime
+from .settings import Address, Settings
+from .threads import carry_context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .client import Transport
+    from .payloads import Codec
+
+log = logging.getLogger("lambda_ric.entry")
+
+# The codes that AWS's own Python runtime exits with.
+EXIT_INIT_ERROR = 1
+EXIT_BEFORE_SNAPSHOT = 64
+EXIT_AFTER_RESTORE = 65
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the handler that *arguments* or ``_HANDLER`` names, as ``python -m lambda_ric`` does."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    if len(arguments) > 1:
+        print(f"{_USAGE}\n\nexpected one handler, got {' '.join(arguments)!r}", file=sys.stderr)
+        return 2
+    name = arguments[0] if arguments else os.environ.get("_HANDLER", "")
+    return run(name)
+
+
+_USAGE = """usage: python -m lambda_ric [HANDLER]
+
+Serve the function HANDLER, such as app.handler (default: the variable _HANDLER),
+on the Lambda Runtime API at AWS_LAMBDA_RUNTIME_API. To try a function on this
+machine, use: lambda-ric invoke HANDLER"""
+
+
+def run(
+    handler: str | Callable[[Any, Any], Any],
+    *,
+    codec: Codec | None = None,
+    transport: Transport | None = None,
+) -> int:
+    """
+    Serve events with *handler*, a function or the name of one, until the environment ends.
+
+    Whatever goes wrong before the first event is an init error. *codec* and
+    *transport* replace how payloads are read and written, and how calls
+    travel to the Runtime API.
+
+    Returns:
+        The exit code of the process.
+    """
+    try:
+        transport = transport or Connection(Address.parse(os.environ.get("AWS_LAMBDA_RUNTIME_API", "")))
+    except ConfigurationError as error:
+        print(f"[ERROR] {error}", file=sys.stderr)
+        return EXIT_INIT_ERROR
+    client = RuntimeClient(transport)
+    logs = Logs(Settings({}))
+    try:
+        settings = Settings(os.environ)
+        logs = Logs(settings)
+        logs.install()
+        runtime = _start(handler, client, settings, logs, codec)
+    except BaseException as error:  # whatever importing the function's code raises
+        code = _init_failed(error, client, logs)
+    else:
+        code = _serve(runtime, client, logs, snap_start=settings.snap_start)
+    logs.flush()
+    return code
+
+
+def _start(
+    handler: str | Callable[[Any, Any], Any],
+    client: RuntimeClient,
+    settings: Settings,
+    logs: Logs,
+    codec: Codec | None,
+) -> Runtime:
+    os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)  # it is taken: a child process must not write to it
+    for name in settings.unknown:
+        log.warning("the environment variable %s means nothing to this version: see docs/settings.md", name)
+    carry_context()
+    extend_import_path(settings.task_root, sys.path)
+    function = load_handler(handler) if isinstance(handler, str) else handler
+    runtime = Runtime(function, client, settings, logs, PROCESS_HOOKS, codec)
+    runtime.start()
+    return runtime
+
+
+def _init_failed(error: BaseException, client: RuntimeClient, logs: Logs) -> int:
+    failure = Failure(error)
+    logs.error(failure)
+    _tell(lambda: client.fail_init(failure))
+    return _exit_code(error) or EXIT_INIT_ERROR
+
+
+def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, *, snap_start: bool) -> int:
+    if snap_start:
+        code = _restore(client, logs)
+        if code:
+            return code
+    try:
+        runtime.run()
+    except RuntimeAPIError as error:
+        log.error("%s", error)
+        return EXIT_INIT_ERROR
+    except (SystemExit, KeyboardInterrupt) as error:
+        return _exit_code(error)
+
+
+def _restore(client: RuntimeClient, logs: Logs) -> int:
+    """Take the environment through its snapshot; return an exit code when that fails."""
+    try:
+        import snapshot_restore_py as registry  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:  # then no hooks can have been registered
+        registry = None
+    try:
+        for function, args, kwargs in reversed(registry.get_before_snapshot() if registry else ()):
+            function(*args, **kwargs)
+        client.restore_next()
+    except BaseException as error:
+        failure = Failure(error)
+        logs.error(failure)
+        _tell(lambda: client.fail_init(failure, "Runtime.BeforeSnapshotError"))
+        return EXIT_BEFORE_SNAPSHOT
+    try:
+        for function, args, kwargs in registry.get_after_restore() if registry else ():
+            function(*args, **kwargs)
+    except BaseException as error:
+        failure = Failure(error)
+        logs.error(failure)
+        _tell(lambda: client.fail_restore(failure, "Runtime.AfterRestoreError"))
+        return EXIT_AFTER_RESTORE
+    return 0
+
+
+def _tell(post: Callable[[], None]) -> None:
+    try:
+        post()
+    except (AnswerRefusedError, RuntimeAPIError) as error:
+        # On managed instances another worker may have told it before.
+        log.error("%s", error)
+
+
+def _exit_code(error: BaseException) -> int:
+    """Return the code that Python itself would exit with."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if not isinstance(error, SystemExit):
+        return 0
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    return 1

@@ -1,0 +1,235 @@
+"""
+What went wrong, told three ways: to the caller, to X-Ray, and to the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+
+from .errors import HandlerLoadError, LambdaRICError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+    from typing import Any
+
+# Lambda takes error documents of up to 1 MiB on managed instances.
+_MAX_MESSAGE = 128 * 1024
+_MAX_STACK = 256 * 1024
+_MAX_ENTRY = 4096
+# RAPID crops a cause of more than 64 KiB itself, and not at frames.
+_MAX_CAUSE_BYTES = 64 * 1024
+# A chain of causes can be a circle, a group can hold thousands.
+_MAX_CAUSES = 8
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+# Modules whose frames stand between this package and the function's own code.
+_BETWEEN = frozenset(("asyncio", "concurrent", "importlib", "threading"))
+
+# Lambda keeps the lines of one event together, but drops leading spaces of lines that end in a carriage return.
+_INDENT = "\N{NO-BREAK SPACE}"
+
+
+class Failure:
+    """An exception, described once and for all: nothing of it can raise later."""
+
+    def __init__(self, error: BaseException, request_id: str = "", *, error_type: str | None = None) -> None:
+        self._described = _Description(error, set())
+        self.error_type = error_type or self._described.error_type
+        self.message = self._described.message
+        self.request_id = request_id
+
+    @property
+    def error_type_header(self) -> str:
+        """The type as the platform's metrics want it: ``<category>.<reason>``."""
+        return self.error_type if "." in self.error_type else f"Function.{self.error_type}"
+
+    @property
+    def stack(self) -> list[str]:
+        """The lines of the traceback, one string a frame, without this package's own frames."""
+        return self._described.stack
+
+    def as_dict(self, *, causes: bool) -> dict[str, Any]:
+        """Return the error in the form that AWS's own runtime gives it, *causes* in further keys."""
+        document: dict[str, Any] = {
+            "errorMessage": self.message,
+            "errorType": self.error_type,
+            "requestId": self.request_id,
+            "stackTrace": self.stack,
+        }
+        if causes:
+            document |= self.causes()
+        return document
+
+    def causes(self) -> dict[str, Any]:
+        """Return the notes, the cause and the members of a group, as far as there are any."""
+        return self._described.causes()
+
+    def document(self, *, causes: bool = False) -> bytes:
+        """Return the body of an error response."""
+        return json.dumps(self.as_dict(causes=causes), ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+    def xray_cause(self) -> str:
+        """Return the cause for X-Ray, JSON of ASCII characters, cut down to what X-Ray takes."""
+        frames = self._described.frames
+        message = self.message[:4096]
+        while True:
+            cause = {
+                "working_directory": _working_directory(),
+                "exceptions": [
+                    {
+                        "message": message,
+                        "type": self.error_type[:256],
+                        "stack": [
+                            {"label": frame.name, "path": frame.filename, "line": frame.lineno} for frame in frames
+                        ],
+                    }
+                ],
+                "paths": sorted({frame.filename for frame in frames}),
+            }
+            text = json.dumps(cause)
+            if len(text) <= _MAX_CAUSE_BYTES or not frames:
+                return text
+            # The innermost frames say most.
+            frames = frames[len(frames) // 2 + 1 :]
+
+    def lines(self) -> list[str]:
+        """Return the lines of the log event, causes, notes and members of groups included."""
+        described = ": ".join(part for part in (self.error_type, self.message) if part)
+        return f"[ERROR] {described}".rstrip().splitlines() + self._described.traceback_lines()
+
+
+class _Description:
+    def __init__(self, error: BaseException, seen: set[int]) -> None:
+        seen.add(id(error))
+        self.error_type = _error_type(error)
+        self.message = as_text(error)
+        self.notes = [as_text(note) for note in _notes(error)]
+        self.cause: _Description | None = None
+        self.members: list[_Description] = []
+
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if isinstance(error, LambdaRICError):
+            # Its text tells the cause already. A module that cannot be imported is shown where it failed.
+            origin = cause if isinstance(error, HandlerLoadError) else None
+            self.frames = _frames(origin.__traceback__ if origin else error.__traceback__)
+            self.stack = _syntax_error(cause) if isinstance(cause, SyntaxError) else _formatted(self.frames)
+            return
+        self.frames = _frames(error.__traceback__)
+        self.stack = _formatted(self.frames)
+        if cause is not None and id(cause) not in seen and len(seen) < _MAX_CAUSES:
+            self.cause = _Description(cause, seen)
+        if isinstance(error, BaseExceptionGroup):
+            for member in error.exceptions:
+                if id(member) not in seen and len(seen) < _MAX_CAUSES:
+                    self.members.append(_Description(member, seen))
+
+    def causes(self) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        if self.notes:
+            told["notes"] = self.notes
+        if self.cause is not None:
+            told["cause"] = self.cause._as_dict()
+        if self.members:
+            told["exceptions"] = [member._as_dict() for member in self.members]
+        return told
+
+    def _as_dict(self) -> dict[str, Any]:
+        return {
+            "errorMessage": self.message,
+            "errorType": self.error_type,
+            "stackTrace": self.stack,
+            **self.causes(),
+        }
+
+    def traceback_lines(self) -> list[str]:
+        lines = ["Traceback (most recent call last):"]
+        for entry in self.stack:
+            lines += [_indented(line) for line in entry.splitlines()]
+        for note in self.notes:
+            lines += note.splitlines()
+        if self.cause is not None:
+            lines += f"Caused by {self.cause.error_type}: {self.cause.message}".splitlines()
+            lines += self.cause.traceback_lines()
+        for number, member in enumerate(self.members, 1):
+            lines += f"Exception {number} of the group, {member.error_type}: {member.message}".splitlines()
+            lines += member.traceback_lines()
+        return lines
+
+
+def _error_type(error: BaseException) -> str:
+    kind = type(error)
+    # Ours carry Lambda's own name for what happened; an exception of the function keeps its class's.
+    if kind.__module__.startswith("lambda_ric."):
+        return getattr(kind, "error_type", kind.__name__)
+    return kind.__name__
+
+
+def as_text(thing: object) -> str:
+    """Return ``str(thing)``, whatever it raises and however long it is."""
+    try:
+        text = str(thing)
+    except BaseException:  # a __str__ of the function's may raise anything
+        return f"<unprintable {type(thing).__name__} object>"
+    if len(text) > _MAX_MESSAGE:
+        return f"{text[:_MAX_MESSAGE]}… ({len(text) - _MAX_MESSAGE} characters left out)"
+    return text
+
+
+def _notes(error: BaseException) -> list[Any]:
+    notes = getattr(error, "__notes__", None)
+    return notes if isinstance(notes, list) else []
+
+
+def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return what a logging call takes, without the frames above the function's own code."""
+    return type(error), error, _trimmed(error.__traceback__)
+
+
+def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
+    return traceback.extract_tb(_trimmed(trace))
+
+
+def _trimmed(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and _is_between(trace.tb_frame):
+        trace = trace.tb_next
+    return trace
+
+
+def _is_between(frame: FrameType) -> bool:
+    if frame.f_code.co_filename.startswith(_PACKAGE):
+        return True
+    module = frame.f_globals.get("__name__")
+    return isinstance(module, str) and module.partition(".")[0] in _BETWEEN
+
+
+def _formatted(frames: list[traceback.FrameSummary]) -> list[str]:
+    # Without the carets that mark a column: AWS's runtime has none, and they take a line a frame.
+    plain = [traceback.FrameSummary(f.filename, f.lineno, f.name, lookup_line=False, line=f.line) for f in frames]
+    return _shortened_stack(traceback.format_list(plain))
+
+
+def _syntax_error(error: SyntaxError) -> list[str]:
+    return [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
+
+
+def _shortened_stack(entries: list[str]) -> list[str]:
+    entries = [entry if len(entry) <= _MAX_ENTRY else f"{entry[:_MAX_ENTRY]}…\n" for entry in entries]
+    if sum(map(len, entries)) <= _MAX_STACK:
+        return entries
+    half = _MAX_STACK // max(map(len, entries)) // 2
+    return [*entries[:half], f"  [{len(entries) - 2 * half} frames left out]\n", *entries[-half:]]
+
+
+def _indented(line: str) -> str:
+    text = line.lstrip(" ")
+    return _INDENT * (len(line) - len(text)) + text
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it may have been removed
+        return ""

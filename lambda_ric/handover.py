@@ -1,0 +1,208 @@
+"""
+How a handler hands work over: `wait_until` and `@after_response`.
+"""
+
+from __future__ import annotations
+
+import functools
+from contextvars import ContextVar
+
+from .background import Background, BackgroundTask
+from .event_loop import is_awaitable, is_generator_function
+from .hooks import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from typing import Any
+
+    Handler = Callable[..., Any]
+    Hook = Callable[[Outcome], Any]
+
+
+class Handover:
+    """What one invocation wants to be done after its response."""
+
+    def __init__(self, background: Background) -> None:
+        self.background = background
+        self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
+        """The rests of generator handlers."""
+        self.hooks: list[tuple[str, Hook]] = []
+        """The hooks that `@after_response` names, each behind the outcomes that it is for."""
+
+    def hooks_after(self, outcome: Outcome) -> list[Hook]:
+        """Return the hooks to call after this *outcome*."""
+        return [hook for on, hook in self.hooks if on == "always" or (on == "success") == outcome.succeeded]
+
+
+current_handover: ContextVar[Handover | None] = ContextVar("lambda_ric.handover", default=None)
+
+
+def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
+    """
+    Have *work* finished after the response, before this environment can be frozen.
+
+    *work* is a function with its arguments, which is called in a worker
+    thread; an ``async`` function or a coroutine, which runs on the
+    environment's event loop; or a task or future that runs already and is
+    awaited. It starts after the response was delivered, keeps the context
+    variables of this moment, and ends at the latest shortly before the
+    function's deadline. What it raises is logged and changes nothing else.
+
+    Returns:
+        A handle on it.
+
+    Raises:
+        TypeError: *work* can neither be called nor awaited.
+        ValueError: It is a task of another event loop.
+        RuntimeError: There is no invocation, or its background work has ended.
+    """
+    handover = current_handover.get()
+    try:
+        if handover is None:
+            raise RuntimeError(_OUTSIDE.format("wait_until"))
+        return handover.background.hand_over(work, args, kwargs)
+    except BaseException:
+        _close(work)
+        raise
+
+
+_OUTSIDE = (
+    "{} was called outside of any invocation: nobody would run the work. In a test, call the handler with "
+    "lambda_ric.testing.invoke(handler, event)"
+)
+
+
+def after_response(*hooks: Any, on: str = "success") -> Any:
+    """
+    Go on after the response. As a decorator of a handler, in two forms::
+
+        @after_response
+        def handler(event, context):
+            yield {"statusCode": 202}
+            send_receipt(event)
+
+        @after_response(send_receipt, write_audit_log)
+        def handler(event, context): ...
+
+    In the first, a generator, synchronous or not, yields its response once;
+    the rest of it runs when the caller has it. If the response could not be
+    delivered, the ``yield`` raises the reason.
+
+    In the second, each hook is called with the `Outcome`. *on* says after
+    which: ``"success"``, ``"error"`` or ``"always"``.
+
+    Raises:
+        TypeError: It was used in another way.
+    """
+    if on not in ("success", "error", "always"):
+        raise ValueError(f"after_response takes on='success', 'error' or 'always', not {on!r}")
+    if len(hooks) == 1 and callable(hooks[0]) and is_generator_function(hooks[0]):
+        return _with_continuation(hooks[0])
+    for hook in hooks:
+        if not callable(hook) or is_generator_function(hook):
+            raise TypeError(f"after_response takes functions that are called with the outcome, not {hook!r}")
+    if not hooks:
+        raise TypeError("after_response needs the hooks to call: @after_response(send_receipt)")
+    return _WithHooks(hooks, on)
+
+
+class _WithHooks:
+    """The decorator that names hooks; says so when it is taken for the handler."""
+
+    def __init__(self, hooks: tuple[Hook, ...], on: str) -> None:
+        self._hooks = hooks
+        self._on = on
+
+    def __call__(self, *args: Any) -> Any:
+        if len(args) != 1 or not callable(args[0]):
+            name = getattr(self._hooks[0], "__name__", "handler")
+            raise TypeError(
+                f"@after_response was put on {name!r}, which does not yield. Yield the response and go on after it, "
+                f"or name the hooks: @after_response(send_receipt)"
+            )
+        handler = args[0]
+
+        @functools.wraps(handler)
+        def with_hooks(*args: Any, **kwargs: Any) -> Any:
+            handover = _current()
+            handover.hooks += [(self._on, hook) for hook in self._hooks]
+            return handler(*args, **kwargs)
+
+        return with_hooks
+
+
+def _with_continuation(handler: Handler) -> Handler:
+    @functools.wraps(handler)
+    def with_continuation(*args: Any, **kwargs: Any) -> Any:
+        handover = _current()
+        generator = handler(*args, **kwargs)
+        name = getattr(handler, "__name__", "handler")
+        if hasattr(generator, "__anext__"):
+            return _first_of_async(generator, handover, name)
+        if not hasattr(generator, "send") or is_awaitable(generator):
+            return generator
+        try:
+            response = next(generator)
+        except StopIteration as stop:
+            return stop.value
+        handover.continuations.append((name, functools.partial(_go_on, generator)))
+        return response
+
+    return with_continuation
+
+
+async def _first_of_async(generator: AsyncGenerator[Any, None], handover: Handover, name: str) -> Any:
+    try:
+        response = await anext(generator)
+    except StopAsyncIteration:
+        return None
+    handover.continuations.append((name, functools.partial(_go_on_async, generator)))
+    return response
+
+
+def _go_on(generator: Generator[Any, None, Any], outcome: Outcome) -> None:
+    try:
+        if outcome.error is None:
+            next(generator)
+        else:
+            generator.throw(outcome.error)
+    except StopIteration:
+        return
+    except BaseException as error:
+        if error is not outcome.error:  # that one has been told already
+            raise
+        return
+    generator.close()
+    raise RuntimeError(_YIELDED_TWICE)
+
+
+async def _go_on_async(generator: AsyncGenerator[Any, None], outcome: Outcome) -> None:
+    try:
+        if outcome.error is None:
+            await anext(generator)
+        else:
+            await generator.athrow(outcome.error)
+    except StopAsyncIteration:
+        return
+    except BaseException as error:
+        if error is not outcome.error:
+            raise
+        return
+    await generator.aclose()
+    raise RuntimeError(_YIELDED_TWICE)
+
+
+_YIELDED_TWICE = "an @after_response handler yields once, its response: what it yielded after that goes nowhere"
+
+
+def _current() -> Handover:
+    handover = current_handover.get()
+    if handover is None:
+        raise RuntimeError(_OUTSIDE.format("a handler with @after_response"))
+    return handover
+
+
+def _close(work: Any) -> None:
+    if hasattr(work, "send") and hasattr(work, "close"):
+        work.close()

@@ -1,0 +1,98 @@
+"""
+Functions that run around every invocation of this process.
+
+The decorators register them, in the order in which they are to run. Each may
+be synchronous or asynchronous.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from .context import LambdaContext
+
+    Startup = TypeVar("Startup", bound=Callable[[], Any])
+    Before = TypeVar("Before", bound=Callable[[Any, LambdaContext], Any])
+    After = TypeVar("After", bound="Callable[[Outcome], Any]")
+
+
+class Outcome:
+    """
+    How an invocation went; what the hooks after it are called with.
+
+    *result* is what the handler returned, before it was encoded; *error* is
+    what it raised, or why its result could not be delivered; *duration* is
+    the handler's time in seconds.
+    """
+
+    __slots__ = ("context", "duration", "error", "event", "result")
+
+    def __init__(
+        self, event: Any, context: LambdaContext | None, result: Any, error: BaseException | None, duration: float
+    ) -> None:
+        self.event = event
+        self.context = context
+        self.result = result
+        self.error = error
+        self.duration = duration
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the caller has the handler's result."""
+        return self.error is None
+
+    def __repr__(self) -> str:
+        how = "succeeded" if self.error is None else f"failed with {type(self.error).__name__}"
+        return f"<Outcome: {how} after {self.duration:.3f} s>"
+
+
+class Hooks:
+    """The functions registered so far, by the moment at which they run."""
+
+    def __init__(self) -> None:
+        self.startup: list[Callable[[], Any]] = []
+        self.before: list[Callable[[Any, LambdaContext], Any]] = []
+        self.after: list[Callable[[Outcome], Any]] = []
+
+
+PROCESS_HOOKS = Hooks()
+"""Filled by the decorators below while the function's modules are imported."""
+
+
+def on_startup(function: Startup) -> Startup:
+    """
+    Run *function* once, after the handler has been loaded and before the first event is asked for.
+
+    If it raises, the environment is not started: that is an init error.
+    """
+    PROCESS_HOOKS.startup.append(_callable(function, "on_startup"))
+    return function
+
+
+def before_invoke(function: Before) -> Before:
+    """
+    Run *function* with the event and the context before every handler call.
+
+    If it raises, the invocation fails with that error and the handler is not called.
+    """
+    PROCESS_HOOKS.before.append(_callable(function, "before_invoke"))
+    return function
+
+
+def after_invoke(function: After) -> After:
+    """
+    Run *function* with the `Outcome` after every response or error has been delivered.
+
+    If it raises, that is logged: the caller has had the answer.
+    """
+    PROCESS_HOOKS.after.append(_callable(function, "after_invoke"))
+    return function
+
+
+def _callable(function: Any, decorator: str) -> Any:
+    if not callable(function):
+        raise TypeError(f"@{decorator} takes a function, not {type(function).__name__!r}")
+    return function

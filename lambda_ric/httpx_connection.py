@@ -1,0 +1,55 @@
+"""
+The Runtime API over an `httpx.Client` of the user's own.
+
+For what httpx has and a plain socket does not: event hooks, other transports,
+respx in tests. The loop itself uses the socket connection, which costs a
+tenth. This is the only module of the runtime that knows httpx.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from .errors import ConnectionLostError, MalformedReplyError
+from .protocol import USER_AGENT, Call, Reply
+from .settings import Address
+
+
+class HttpxConnection:
+    """
+    Sends calls to *address* through *client*.
+
+    The client's own timeout holds for answers, but never for the next event,
+    which may be hours away. Give the client ``trust_env=False``, or a proxy
+    of the environment gets between the function and Lambda.
+    """
+
+    def __init__(self, client: httpx.Client, address: Address) -> None:
+        self._client = client
+        self._url = f"http://{address}{address.prefix}"
+
+    def send(self, call: Call) -> Reply:
+        """
+        Send *call* and return the reply.
+
+        Raises:
+            ConnectionLostError: There was no whole reply.
+            MalformedReplyError: What came back is not an HTTP reply.
+        """
+        try:
+            reply = self._client.request(
+                call.method,
+                self._url + call.path,
+                content=call.body if call.method == "POST" else None,
+                headers={"User-Agent": USER_AGENT, **call.headers},
+                timeout=None if call.method == "GET" else httpx.USE_CLIENT_DEFAULT,
+            )
+        except httpx.RemoteProtocolError as error:
+            kind = ConnectionLostError if "disconnected" in str(error) else MalformedReplyError
+            raise kind(f"the Runtime API at {self._url} sent no reply: {error}") from error
+        except httpx.HTTPError as error:
+            raise ConnectionLostError(f"no reply from the Runtime API at {self._url}: {error!r}") from error
+        return Reply(reply.status_code, reply.headers, reply.content)
+
+    def close(self) -> None:
+        """Do nothing: the connections are the client's."""

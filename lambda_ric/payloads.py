@@ -1,0 +1,176 @@
+"""
+Events in, results out: JSON with the rules of AWS's own Python runtime.
+
+Those rules differ from the standard library's in a few places that callers
+rely on: a Decimal is written as a number, a named tuple as an object, bytes
+as the text they hold, and NaN literals are refused on the way in.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+
+from .errors import EventDecodeError, ResultEncodeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+log = logging.getLogger("lambda_ric.payloads")
+
+
+class Payload:
+    """A result whose bytes and content type the handler chose itself."""
+
+    def __init__(self, body: bytes, content_type: str = "application/octet-stream") -> None:
+        if not content_type.isascii() or not content_type.isprintable():
+            raise ValueError(f"{content_type!r} cannot be a content type")
+        self.body = body
+        self.content_type = content_type
+
+
+class Codec:
+    """
+    Decodes events and encodes results.
+
+    A subclass given to `lambda_ric.run` may do either in another way.
+    """
+
+    def __init__(self, *, ascii_only: bool = False) -> None:
+        self._encode = json.JSONEncoder(ensure_ascii=ascii_only).encode
+        self._warned_of_nan = False
+
+    def decode(self, body: bytes, content_type: str) -> Any:
+        """
+        Return the event that *body* holds: JSON's value, or the bytes themselves when they are not JSON.
+
+        Raises:
+            EventDecodeError: The content type says JSON, but the body is none.
+        """
+        if content_type != "application/json" and not _is_json(content_type):
+            return body
+        try:
+            return _DECODER.decode(body.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise EventDecodeError(f"Unable to unmarshal input: {error}") from error
+
+    def encode(self, result: Any) -> tuple[bytes, str]:
+        """
+        Return the body and the content type that *result* is delivered as.
+
+        Raises:
+            ResultEncodeError: It has no JSON form.
+        """
+        if isinstance(result, bytes):
+            return result, "application/unknown"
+        if isinstance(result, Payload):
+            return result.body, result.content_type
+        try:
+            text = self._encode(result) if _is_plain(result) else self._encode_rewritten(result)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ResultEncodeError(f"Unable to marshal response: {error}") from error
+        if not self._warned_of_nan and ("NaN" in text or "Infinity" in text):
+            self._warn_of_nan(text)
+        # A lone surrogate has no UTF-8 form, but JSON's own escape.
+        return text.encode("utf-8", "backslashreplace"), "application/json"
+
+    def _encode_rewritten(self, result: Any) -> str:
+        numbers: list[str] = []
+        text = self._encode(_rewritten(result, numbers, set()))
+        if numbers:
+            text = _NUMBER_MARKER.sub(lambda marker: numbers[int(marker[1])], text)
+        return text
+
+    def _warn_of_nan(self, text: str) -> None:
+        try:
+            _DECODER.decode(text)
+        except ValueError:
+            self._warned_of_nan = True
+            log.warning("the result holds NaN or Infinity, which JSON does not have: many callers cannot read it")
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _refuse(literal: str) -> Any:
+    raise ValueError(f"{literal} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+_PLAIN_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def _is_plain(result: Any) -> bool:
+    """
+    Say whether *result* is made of exactly JSON's own types.
+
+    Then the standard library's encoder, in C, does all that is needed. It has
+    to be asked first, since that encoder takes a named tuple for an array.
+    """
+    seen = set()
+    unread = [result]
+    while unread:
+        value = unread.pop()
+        kind = type(value)
+        if kind in _PLAIN_SCALARS:
+            continue
+        if kind is dict:
+            if not _PLAIN_SCALARS.issuperset(map(type, value)):
+                return False
+            values: Iterable[Any] = value.values()
+        elif kind is list or kind is tuple:
+            values = value
+        else:
+            return False
+        if not _PLAIN_SCALARS.issuperset(map(type, values)) and id(value) not in seen:
+            seen.add(id(value))
+            unread.extend(values)
+    return True
+
+
+# Cannot be part of a result: it is made anew in each process.
+_MARKER = f"lambda_ric:{os.urandom(16).hex()}"
+_NUMBER_MARKER = re.compile(f'"{_MARKER}:([0-9]+)"')
+
+
+def _rewritten(value: Any, numbers: list[str], within: set[int]) -> Any:
+    """Return *value* with what AWS's runtime writes in its own way put into JSON's types."""
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if isinstance(value, bytes):
+        return value.decode()
+    if _is_decimal(value):
+        numbers.append("NaN" if value.is_nan() else str(value))
+        return f"{_MARKER}:{len(numbers) - 1}"
+    fields = getattr(value, "_asdict", None)
+    if callable(fields):
+        value = fields()
+    if not isinstance(value, (dict, list, tuple)):
+        return value  # the encoder knows what to say of it
+    if id(value) in within:
+        raise ValueError("Circular reference detected")
+    within.add(id(value))
+    rewritten: Any
+    if isinstance(value, dict):
+        rewritten = {
+            key.decode() if isinstance(key, bytes) else key: _rewritten(item, numbers, within)
+            for key, item in value.items()
+        }
+    else:
+        rewritten = [_rewritten(item, numbers, within) for item in value]
+    within.remove(id(value))
+    return rewritten
+
+
+def _is_decimal(value: Any) -> bool:
+    # Without importing decimal: a result can hold one only if somebody else did.
+    decimal = sys.modules.get("decimal")
+    return decimal is not None and isinstance(value, decimal.Decimal)

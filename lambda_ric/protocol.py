@@ -1,0 +1,329 @@
+"""
+The Runtime API on paper: the calls to make, and how the replies read.
+
+Nothing here performs I/O, so the socket connection, an httpx client and the
+emulator all speak through this module. The platform's contract:
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from .errors import ConnectionLostError, MalformedReplyError
+from .settings import Address
+from .version import __version__
+
+API = "/2018-06-01/runtime"
+
+REQUEST_ID = "Lambda-Runtime-Aws-Request-Id"
+DEADLINE_MS = "Lambda-Runtime-Deadline-Ms"
+FUNCTION_ARN = "Lambda-Runtime-Invoked-Function-Arn"
+TRACE_ID = "Lambda-Runtime-Trace-Id"
+CLIENT_CONTEXT = "Lambda-Runtime-Client-Context"
+COGNITO_IDENTITY = "Lambda-Runtime-Cognito-Identity"
+TENANT_ID = "Lambda-Runtime-Aws-Tenant-Id"
+INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
+RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
+ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+ERROR_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
+
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
+"""The largest body of a buffered response: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
+USER_AGENT = f"lambda-ric/{__version__}"
+
+# A deadline further away than this is none: emulators send 1970, or a date a
+# million times too far ahead. Lambda's own longest is 90 minutes.
+_FAR_FROM_NOW = 366 * 24 * 3600
+
+
+# The calls to make...
+
+
+class Call:
+    """One request to the Runtime API."""
+
+    __slots__ = ("body", "headers", "method", "path")
+
+    def __init__(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers or {}
+        self.body = body
+
+    def encode(self, address: Address) -> bytes:
+        """Return the request as the bytes that go over a connection to *address*."""
+        lines = [
+            f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n"
+        ]
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        if self.method == "POST":
+            lines.append(f"Content-Length: {len(self.body)}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1") + self.body
+
+
+NEXT = Call("GET", f"{API}/invocation/next")
+RESTORE_NEXT = Call("GET", f"{API}/restore/next")
+
+
+def response(invocation: Invocation, body: bytes, content_type: str) -> Call:
+    """Answer *invocation* with *body*."""
+    return _answer(invocation, "response", {"Content-Type": content_type}, body)
+
+
+def error(invocation: Invocation, document: bytes, error_type: str, cause: str) -> Call:
+    """Answer *invocation* with an error document and, for X-Ray, its cause."""
+    headers = {"Content-Type": "application/json", ERROR_TYPE: _header_text(error_type), ERROR_CAUSE: cause}
+    return _answer(invocation, "error", headers, document)
+
+
+def init_error(document: bytes, error_type: str) -> Call:
+    """Say that this environment cannot be initialised; the process has to exit next."""
+    return _failure("init", document, error_type)
+
+
+def restore_error(document: bytes, error_type: str) -> Call:
+    """Say that the hooks after a restore from a snapshot failed; the process has to exit next."""
+    return _failure("restore", document, error_type)
+
+
+def _answer(invocation: Invocation, kind: str, headers: dict[str, str], body: bytes) -> Call:
+    if invocation.invocation_id:
+        # Tells this attempt from a retry with the same request id; never invented.
+        headers[INVOCATION_ID] = invocation.invocation_id
+    return Call("POST", f"{API}/invocation/{_path_segment(invocation.request_id)}/{kind}", headers, body)
+
+
+def _failure(phase: str, document: bytes, error_type: str) -> Call:
+    headers = {"Content-Type": "application/json", ERROR_TYPE: _header_text(error_type)}
+    return Call("POST", f"{API}/{phase}/error", headers, document)
+
+
+def _path_segment(text: str) -> str:
+    if text.isascii() and text.replace("-", "").isalnum():
+        return text
+    from urllib.parse import quote  # rare: Lambda's own request ids are UUIDs
+
+    return quote(text, safe="")
+
+
+def _header_text(text: str) -> str:
+    return re.sub(r"[^\x21-\x7e]+", "_", text)[:256]
+
+
+# ...and the replies to read.
+
+
+class Reply:
+    """One reply: its status, its headers by lower-case name, its body."""
+
+    __slots__ = ("body", "closes", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, *, closes: bool = False) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.closes = closes
+        """Whether the connection cannot be used again."""
+
+
+class Invocation:
+    """One event, and what Lambda says of it."""
+
+    __slots__ = (
+        "body", "client_context", "cognito_identity", "content_type", "deadline", "function_arn",
+        "invocation_id", "request_id", "tenant_id", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, reply: Reply, now: float) -> None:
+        """
+        Read the reply to *next*.
+
+        Raises:
+            MalformedReplyError: The reply does not say which request it is.
+        """
+        header = reply.headers.get
+        request_id = header("lambda-runtime-aws-request-id")
+        if not request_id:
+            raise MalformedReplyError(f"the next event came without the header {REQUEST_ID}: it cannot be answered")
+        self.request_id: str = request_id
+        self.deadline = _deadline(header("lambda-runtime-deadline-ms"), now)
+        """When Lambda ends the invocation, in seconds since 1970; infinite when it did not say."""
+        self.function_arn = header("lambda-runtime-invoked-function-arn", "")
+        self.trace_id = header("lambda-runtime-trace-id") or None
+        self.client_context = header("lambda-runtime-client-context") or None
+        self.cognito_identity = header("lambda-runtime-cognito-identity") or None
+        self.tenant_id = header("lambda-runtime-aws-tenant-id") or None
+        self.invocation_id = header("lambda-runtime-invocation-id") or None
+        self.content_type = header("content-type") or "application/json"
+        self.body = reply.body
+
+
+def _deadline(text: str | None, now: float) -> float:
+    try:
+        deadline = int(text or "") / 1000
+    except (ValueError, OverflowError):
+        return math.inf
+    return deadline if abs(deadline - now) < _FAR_FROM_NOW else math.inf
+
+
+class ReplyParser:
+    """
+    Reads the replies of one connection, from bytes split in any way.
+
+    Takes what HTTP/1.1 allows a server to send to this client: bodies with a
+    length, in chunks, or up to the end of the connection; interim replies
+    such as *100 Continue* are passed over. Everything else raises
+    MalformedReplyError, after which the connection is of no use.
+    """
+
+    MAX_HEAD = 1024 * 1024
+    MAX_BODY = 1024 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._head: tuple[int, dict[str, str], bool] | None = None
+        self._length: int | None = None
+        self._chunks: list[bytes] | None = None
+
+    @property
+    def wanted(self) -> int:
+        """How many more bytes the body is known to need, or zero."""
+        return max(0, self._length - len(self._buffer)) if self._length is not None else 0
+
+    def feed(self, data: bytes) -> Reply | None:
+        """Take *data* in; return the reply once it is whole."""
+        self._buffer += data
+        while self._head is None:
+            if not self._read_head():
+                return None
+        if self._chunks is not None:
+            return self._read_chunks(self._chunks)
+        if self._length is not None and len(self._buffer) >= self._length:
+            return self._finish(self._take(self._length))
+        return None
+
+    def end(self) -> Reply:
+        """
+        Take the end of the connection in; return the reply that it completes.
+
+        Raises:
+            ConnectionLostError: The connection ended before a whole reply.
+        """
+        if self._head is not None and self._length is None and self._chunks is None:
+            return self._finish(self._take(len(self._buffer)), closes=True)
+        raise ConnectionLostError(
+            "the connection was closed in the middle of a reply"
+            if self._buffer or self._head
+            else "the connection was closed without a reply"
+        )
+
+    def _read_head(self) -> bool:
+        buffer = self._buffer
+        blank_line = _BLANK_LINE.search(buffer)
+        if blank_line is None:
+            if not (buffer.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(bytes(buffer))):
+                raise MalformedReplyError(f"not an HTTP/1.1 reply: {bytes(buffer[:60])!r}")
+            if len(buffer) > self.MAX_HEAD:
+                raise MalformedReplyError(f"the head of the reply is larger than {self.MAX_HEAD} bytes")
+            return False
+        status, headers, http10 = _parse_head(bytes(buffer[: blank_line.start()]))
+        del buffer[: blank_line.end()]
+        if 100 <= status < 200:
+            if status == 101:
+                raise MalformedReplyError("the server switched protocols, which nobody asked for")
+            return bool(buffer)
+        connection = headers.get("connection", "").lower()
+        closes = "close" in connection or (http10 and "keep-alive" not in connection)
+        self._head = status, headers, closes
+        if "transfer-encoding" in headers:
+            if headers["transfer-encoding"].lower() != "chunked":
+                raise MalformedReplyError(f"unknown transfer encoding {headers['transfer-encoding']!r}")
+            self._chunks = []
+        elif status in (204, 304):
+            self._length = 0
+        elif "content-length" in headers:
+            self._length = _body_length(headers["content-length"], self.MAX_BODY)
+        return True
+
+    def _read_chunks(self, chunks: list[bytes]) -> Reply | None:
+        while True:
+            line_end = self._buffer.find(b"\n", 0, _LONGEST_LINE)
+            if line_end < 0:
+                if len(self._buffer) >= _LONGEST_LINE:
+                    raise MalformedReplyError(f"not the size of a chunk: {bytes(self._buffer[:60])!r}")
+                return None
+            if chunks and chunks[-1] == b"":
+                # The last chunk has been read: trailers follow up to an empty line.
+                if self._take(line_end + 1).strip() == b"":
+                    return self._finish(b"".join(chunks))
+                continue
+            size_line = _CHUNK_SIZE.match(self._buffer)
+            if size_line is None:
+                raise MalformedReplyError(f"not the size of a chunk: {bytes(self._buffer[:60])!r}")
+            size = int(size_line[1], 16)
+            if size > self.MAX_BODY:
+                raise MalformedReplyError(f"a chunk of {size} bytes is larger than any body may be")
+            start, end = size_line.end(), size_line.end() + size
+            if size == 0:
+                del self._buffer[:start]
+                chunks.append(b"")
+                continue
+            terminator = bytes(self._buffer[end : end + 2])
+            if not b"\r\n".startswith(terminator):
+                raise MalformedReplyError(f"a chunk of {size} bytes does not end where it should")
+            if len(terminator) < 2:
+                return None
+            chunks.append(bytes(self._buffer[start:end]))
+            del self._buffer[: end + 2]
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    def _finish(self, body: bytes, *, closes: bool = False) -> Reply:
+        assert self._head is not None
+        status, headers, says_close = self._head
+        # Bytes after the reply answer no request: the two sides are out of step.
+        reply = Reply(status, headers, body, closes=closes or says_close or bool(self._buffer))
+        self._head = self._length = self._chunks = None
+        return reply
+
+
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?(?:\n|\Z)", re.ASCII)
+_HEADER = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_LONGEST_LINE = 8192
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[str, str], bool]:
+    try:
+        text = head.decode()  # Lambda sends the client context, JSON with any characters, as UTF-8
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    first = _STATUS_LINE.match(text)
+    if first is None:
+        raise MalformedReplyError(f"not the first line of an HTTP/1.1 reply: {head[:60]!r}")
+    fields = _HEADER.findall(text, first.end())
+    if len(fields) != (text.count("\n", first.end()) + 1 if first.end() < len(text) else 0):
+        raise MalformedReplyError(f"not the headers of an HTTP/1.1 reply: {text[first.end() :][:200]!r}")
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return int(first[2]), headers, first[1] == "0"
+
+
+def _body_length(text: str, most: int) -> int:
+    # The same length twice is one length (RFC 9112, 6.3).
+    lengths = {part.strip() for part in text.split(",")}
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > most:
+        raise MalformedReplyError(f"Content-Length: {text[:60]} is not the length of a body")
+    return int(length)

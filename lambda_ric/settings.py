@@ -1,0 +1,133 @@
+"""
+The one reader of the environment.
+
+Every setting enters the runtime here, once, at start; the table of them, for
+users, is docs/settings.md. What Lambda changes from event to event (the
+function's name and version, say) is read by the context object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .errors import ConfigurationError
+
+# Read by the bootstrap script before Python starts.
+OF_BOOTSTRAP = {"LAMBDA_RIC_PYTHON", "LAMBDA_RIC_EXEC_WRAPPER"}
+
+
+class Address:
+    """Where the Runtime API is: host, port, and what comes before every path."""
+
+    __slots__ = ("host", "port", "prefix")
+
+    def __init__(self, host: str, port: int, prefix: str = "") -> None:
+        self.host = host
+        self.port = port
+        self.prefix = prefix
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """
+        Read the value of AWS_LAMBDA_RUNTIME_API.
+
+        Lambda sets ``host:port``; proxies of extensions and other emulators
+        add a scheme and a path.
+
+        Raises:
+            ConfigurationError: The text is neither.
+        """
+        match = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?((?:/[\w.~%/-]*)?)", text)
+        port = int(match[2] or 80) if match else 0
+        if match is None or not 0 < port < 65536:
+            raise ConfigurationError(
+                f"AWS_LAMBDA_RUNTIME_API={text!r} is not an address: expected host:port, such as 127.0.0.1:9001"
+            )
+        return cls(match[1].strip("[]"), port, match[3].rstrip("/"))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Settings:
+    """
+    What the environment says, understood.
+
+    Raises:
+        ConfigurationError: A variable cannot be understood; the text names
+            it, its value and what is expected.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        read = _Reader(environ)
+        self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
+        self.handler = environ.get("_HANDLER", "")
+        self.task_root = environ.get("LAMBDA_TASK_ROOT", "")
+        self.snap_start = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+        self.json_logs = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        self.log_level = environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
+        self.telemetry_fd = read.descriptor("_LAMBDA_TELEMETRY_LOG_FD")
+
+        # Seconds from here on: milliseconds are for people's eyes.
+        margin_ms = read.number("LAMBDA_RIC_DEADLINE_MARGIN_MS", 200, 0, 900_000)
+        self.deadline_margin = margin_ms / 1000
+        soft_ms = read.number_or_off("LAMBDA_RIC_SOFT_DEADLINE_MS", 2 * margin_ms, 0, 1_800_000)
+        self.soft_deadline = None if soft_ms is None else soft_ms / 1000
+        self.max_threads = read.number("LAMBDA_RIC_MAX_THREADS", 16, 1, 1000)
+        self.orphans = read.choice("LAMBDA_RIC_ORPHANS", "warn", ("warn", "adopt", "cancel"))
+        self.ascii_json = read.choice("LAMBDA_RIC_JSON", "utf8", ("utf8", "ascii")) == "ascii"
+        self.error_causes = read.choice("LAMBDA_RIC_ERROR_CAUSES", "off", ("on", "off")) == "on"
+        self.spans_fd = read.descriptor("LAMBDA_RIC_SPANS_FD")
+
+        self.unknown = sorted(
+            name
+            for name in environ
+            if name.startswith("LAMBDA_RIC_") and name not in read.asked and name not in OF_BOOTSTRAP
+        )
+        """Variables with our prefix that mean nothing: typing errors, most likely."""
+
+
+class _Reader:
+    """Reads single variables, and remembers which it was asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.asked: set[str] = set()
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number, or *default* when the variable is unset or empty."""
+        text = self._text(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+            raise ConfigurationError(f"{name}={text!r} is not understood: expected a number from {least} to {most}")
+        return int(text)
+
+    def number_or_off(self, name: str, default: int, least: int, most: int) -> int | None:
+        """Return a whole number, or None for the word ``off``."""
+        if self._text(name).lower() == "off":
+            return None
+        try:
+            return self.number(name, default, least, most)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}, or off") from None
+
+    def descriptor(self, name: str) -> int | None:
+        """Return the number of a file descriptor, or None when the variable is unset."""
+        return self.number(name, 0, 0, 2**31 - 1) if self._text(name) else None
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        """Return one of *choices*, which are written in lower case."""
+        text = self._text(name)
+        if not text:
+            return default
+        if text.lower() not in choices:
+            raise ConfigurationError(f"{name}={text!r} is not understood: expected {', '.join(choices)}")
+        return text.lower()
+
+    def _text(self, name: str) -> str:
+        self.asked.add(name)
+        return self._environ.get(name, "").strip()

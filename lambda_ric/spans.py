@@ -1,0 +1,29 @@
+"""
+The side channel that tells a local emulator what ran, and when.
+
+An emulator passes the number of a pipe in LAMBDA_RIC_SPANS_FD; in Lambda the
+variable is unset and nothing is written. The format is one JSON object a
+line: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+
+class Spans:
+    """Writes one line for each piece of work that ended."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def ended(self, request_id: str, kind: str, name: str, state: str, start: float, end: float) -> None:
+        """Tell of one piece of work; *start* and *end* are seconds since 1970."""
+        if self._descriptor is None:
+            return
+        span = {"request_id": request_id, "kind": kind, "name": name, "state": state, "start": start, "end": end}
+        try:
+            os.write(self._descriptor, json.dumps(span).encode() + b"\n")
+        except OSError:
+            self._descriptor = None  # the emulator has gone

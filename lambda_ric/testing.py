@@ -1,0 +1,94 @@
+"""
+For the tests of functions: one invocation, in this process, to the end of its background work.
+
+    from lambda_ric.testing import invoke
+
+    def test_receipt_is_sent_after_the_response():
+        invoked = invoke(handler, {"order_id": "o-17"})
+
+        assert invoked.response == {"statusCode": 202}
+        assert [task.state for task in invoked.tasks] == ["succeeded"]
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from .client import RuntimeClient
+from .hooks import PROCESS_HOOKS, Hooks, Outcome
+from .logs import Logs
+from .payloads import Codec
+from .protocol import Call, Invocation, Reply
+from .runtime import Runtime
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .background import BackgroundTask
+
+
+class Invoked:
+    """How one invocation went: what its caller got, and what ran after that."""
+
+    def __init__(self, outcome: Outcome, payload: bytes, tasks: list[BackgroundTask]) -> None:
+        self.outcome = outcome
+        self.payload = payload
+        """What was delivered: the encoded result, or the error document."""
+        self.tasks = tasks
+        """Everything that ran after the response, hooks included."""
+
+    @property
+    def response(self) -> Any:
+        """What the caller got, decoded; raises the handler's error if it failed."""
+        if self.outcome.error is not None:
+            raise self.outcome.error
+        return json.loads(self.payload)
+
+
+def invoke(
+    handler: Callable[[Any, Any], Any],
+    event: Any = None,
+    *,
+    timeout: float = 60.0,
+    environ: Mapping[str, str] | None = None,
+    hooks: Hooks = PROCESS_HOOKS,
+) -> Invoked:
+    """
+    Call *handler* with *event* as the runtime does, and wait for its background work.
+
+    *timeout* is the function's, in seconds; *environ* holds settings of the
+    runtime, ``LAMBDA_RIC_*``. Must be called on the main thread for the
+    timeout to interrupt synchronous code.
+
+    Raises:
+        TypeError: *event* has no JSON form.
+        SystemExit: The handler raised it.
+    """
+    answered = _Answered()
+    settings = Settings(environ or {})
+    runtime = Runtime(handler, RuntimeClient(answered), settings, Logs(settings), hooks)
+    headers = {
+        "lambda-runtime-aws-request-id": str(uuid.uuid4()),
+        "lambda-runtime-deadline-ms": str(int((time.time() + timeout) * 1000)),
+        "lambda-runtime-invoked-function-arn": "arn:aws:lambda:us-east-1:123456789012:function:test",
+    }
+    body, _ = Codec().encode(event)
+    outcome, tasks = runtime.serve(Invocation(Reply(200, headers, body), time.time()))
+    return Invoked(outcome, answered.payload, tasks)
+
+
+class _Answered:
+    """A transport that keeps the answer instead of carrying it anywhere."""
+
+    payload = b""
+
+    def send(self, call: Call) -> Reply:
+        self.payload = call.body
+        return Reply(202, {}, b"")
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,99 @@
+"""Fixtures: a function served by the real runtime, in its own process, against the scripted Runtime API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeRuntimeAPI, Intercept, Request
+
+ROOT = Path(__file__).parent.parent
+CLEAN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+@dataclass
+class Served:
+    """How a run of the runtime went; *stdout* and *stderr* are decoded, `\\r` kept."""
+
+    api: FakeRuntimeAPI
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def posts(self) -> list[Request]:
+        return self.api.posts
+
+    @property
+    def answers(self) -> list[Any]:
+        """The bodies posted, decoded."""
+        return [post.json() for post in self.api.posts]
+
+    @property
+    def lines(self) -> list[str]:
+        """The events on stdout."""
+        return self.stdout.split("\n")[:-1]
+
+    @property
+    def summaries(self) -> list[str]:
+        """The BACKGROUND lines."""
+        return [line for line in self.lines if line.startswith("BACKGROUND")]
+
+    @property
+    def events(self) -> list[Any]:
+        """The log, where the format is JSON."""
+        return [json.loads(line) for line in self.lines]
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """
+    Write *source* to app.py, serve *events* with its *handler* in a process of its own, and wait for its end.
+
+    The runtime ends with exit code 1 when the script does: its poll for more is refused.
+    """
+
+    def serve(
+        source: str,
+        *events: Any,
+        handler: str = "app.handler",
+        env: dict[str, str] | None = None,
+        intercept: Intercept | None = None,
+        arguments: tuple[str, ...] = (),
+        python: str = sys.executable,
+        timeout: float = 40.0,
+        pass_fds: tuple[int, ...] = (),
+    ) -> Served:
+        (tmp_path / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
+        with FakeRuntimeAPI(*events, intercept=intercept) as api:
+            environment = {
+                **CLEAN_ENVIRONMENT,
+                "AWS_LAMBDA_RUNTIME_API": api.address,
+                "LAMBDA_TASK_ROOT": str(tmp_path),
+                "_HANDLER": handler,
+                **(env or {}),
+            }
+            done = subprocess.run(
+                [python, "-m", "lambda_ric", *arguments],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                timeout=timeout,
+                pass_fds=pass_fds,
+                check=False,
+            )
+            return Served(api, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return serve

@@ -1,0 +1,170 @@
+"""
+A scripted Runtime API: a real HTTP server on loopback that records what it is asked.
+
+It hands out the events it was given, one a poll, and answers a poll for more
+with 410, which ends the runtime's loop. *intercept* may answer any request
+with bytes of its own, or with none and a closed connection.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+END = b"HTTP/1.1 410 Gone\r\nContent-Length: 15\r\n\r\nend of the test"
+ACCEPTED = b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"status":"OK"}\n'
+
+
+def reply(status: int, body: bytes = b"", **headers: str) -> bytes:
+    """Return an HTTP/1.1 reply; underscores in the names of headers are dashes."""
+    lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass
+class Event:
+    """One event to hand out; *payload* is sent as it is when it is bytes, else as JSON."""
+
+    payload: Any = None
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    timeout: float = 30.0
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """Return the reply to the poll; a header given as an empty string is left out."""
+        body = self.payload if isinstance(self.payload, bytes) else json.dumps(self.payload).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": self.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:test",
+        } | self.headers
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items() if value]
+        return f"HTTP/1.1 200 OK\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@dataclass
+class Request:
+    """One request as it came in; *at* is the time of its last byte, *connection* counts from zero."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+    connection: int
+
+    @property
+    def name(self) -> str:
+        """The last part of the path: next, response, error."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def request_id(self) -> str:
+        """The request id that the path names."""
+        return self.path.split("/")[-2]
+
+    def json(self) -> Any:
+        """Return the body, decoded."""
+        return json.loads(self.body)
+
+
+Intercept = Callable[[Request], "bytes | None"]
+
+
+class FakeRuntimeAPI:
+    """Use it as a context manager; *address* is the value for AWS_LAMBDA_RUNTIME_API."""
+
+    def __init__(self, *events: Any, intercept: Intercept | None = None) -> None:
+        self.events = [event if isinstance(event, Event) else Event(event) for event in events]
+        self.requests: list[Request] = []
+        self.intercept = intercept
+        self._left = list(self.events)
+        self._changed = threading.Condition()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+
+    @property
+    def address(self) -> str:
+        return "127.0.0.1:%d" % self._listener.getsockname()[1]
+
+    @property
+    def posts(self) -> list[Request]:
+        """Everything that was posted, in order."""
+        return [request for request in self.requests if request.method == "POST"]
+
+    @property
+    def polls(self) -> list[Request]:
+        """Every GET of the next event, in order."""
+        return [request for request in self.requests if request.name == "next"]
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
+        """Wait until *condition*, looked at after every request, holds."""
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout), "the runtime did not ask for what the test waits for"
+
+    def __enter__(self) -> FakeRuntimeAPI:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._listener.close()
+        for connection in self._open:
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open.append(connection)
+            threading.Thread(target=self._serve, args=(connection, len(self._open) - 1), daemon=True).start()
+
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        with connection, connection.makefile("rb") as stream:
+            while True:
+                try:
+                    request = self._read(stream, number)
+                except OSError:
+                    return
+                if request is None:
+                    return
+                with self._changed:
+                    answer = self._answer(request)
+                    self.requests.append(request)
+                    self._changed.notify_all()
+                try:
+                    connection.sendall(answer)
+                except OSError:
+                    return
+                if not answer or b"connection: close" in answer.lower():
+                    return
+
+    def _read(self, stream: Any, number: int) -> Request | None:
+        first = stream.readline()
+        if not first:
+            return None
+        method, path, _ = first.decode().split(" ", 2)
+        headers = {}
+        while line := stream.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        body = stream.read(int(headers.get("content-length", 0)))
+        return Request(method, path, headers, body, time.time(), number)
+
+    def _answer(self, request: Request) -> bytes:
+        own = self.intercept(request) if self.intercept is not None else None
+        if own is not None:
+            return own
+        if request.method == "POST":
+            return ACCEPTED
+        return self._left.pop(0).encode() if self._left else END
