@@ -1,0 +1,52 @@
+# Everything sets itself up: virtual environments, one for each Python 3.11 to 3.13 of this machine, and AWS's runtime
+# interface emulator. What has been set up is kept until `make clean`.
+
+FOUND := $(shell tests/tools/interpreters)
+ENVIRONMENTS := $(foreach pair,$(FOUND),$(firstword $(subst =, ,$(pair))))
+
+.PHONY: help test check lint emulator bench demo build clean
+.PHONY: $(ENVIRONMENTS:%=types-in-%) $(ENVIRONMENTS:%=pytest-in-%)
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+
+test: check $(ENVIRONMENTS:%=pytest-in-%) ## check, then run the tests on every version of Python found
+
+check: lint $(ENVIRONMENTS:%=types-in-%) ## lint, then check the types for every version of Python found
+
+bench: .venv/ready ## measure against awslambdaric
+	@.venv/bin/python -m tests.benchmarks
+
+demo: .venv/ready ## answer first, finish afterwards: see it happen
+	@.venv/bin/python docs/examples/demo.py
+
+build: .venv/ready ## wheel and sdist, in dist
+	@.venv/bin/python -m build --no-isolation --outdir dist
+
+clean: ## remove all that was made here
+	@rm -rf .venv .venv-3.* .cache dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lint: .venv/ready
+	@echo "== ruff, shellcheck"
+	@.venv/bin/python -m ruff check --quiet --output-format concise
+	@.venv/bin/shellcheck bootstrap .ci/run tests/tools/interpreters tests/tools/private-mounts
+
+$(ENVIRONMENTS:%=types-in-%): types-in-%: %/ready
+	@echo "== mypy on $$($*/bin/python --version)"
+	@$*/bin/python -m mypy --no-error-summary
+
+$(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator
+	@echo "== pytest on $$($*/bin/python --version)"
+	@$*/bin/python -m pytest --quiet
+
+# Fetched before the tests, so that no test pays for the download.
+emulator: .venv/ready
+	@.venv/bin/python -m tests.rie.binary >/dev/null
+
+%/ready: pyproject.toml lambda_ric/version.py
+	@test -n "$(FOUND)" || { echo "make: an interpreter is missing, see above" >&2; exit 1; }
+	@echo "== $* with $(patsubst $*=%,%,$(filter $*=%,$(FOUND)))"
+	@$(patsubst $*=%,%,$(filter $*=%,$(FOUND))) -m venv --clear $*
+	@$*/bin/python -m pip install -qq --no-input --editable '.[test]'
+	@touch $@

@@ -1,0 +1,70 @@
+"""The function under test: one handler per behaviour, told by the event what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import lambda_ric
+from lambda_ric import wait_until
+
+# What background work has finished since the process started.
+finished: list[str] = []
+
+
+def echo(event: Any, context: Any) -> Any:
+    return {
+        "event": event,
+        "request_id": context.aws_request_id,
+        "remaining_ms": context.get_remaining_time_in_millis(),
+    }
+
+
+def whereabouts(event: Any, context: Any) -> dict[str, Any]:
+    return {
+        "process": os.getpid(),
+        "user": os.getuid(),
+        "group": os.getgid(),
+        "directory": os.getcwd(),
+        "read_only": bool(os.statvfs(".").f_flag & os.ST_RDONLY),
+        "home": os.environ.get("HOME"),
+        "interpreter": sys.executable,
+        "runtime": lambda_ric.__file__,
+    }
+
+
+def fails(event: dict[str, Any], context: Any) -> int:
+    """Fail when the event says so, else name the process."""
+    if event["fail"]:
+        raise LookupError("no such order")
+    return os.getpid()
+
+
+def answers_then_writes(event: dict[str, str], context: Any) -> str:
+    """Write the event's file half a second after the answer was posted."""
+    wait_until(write, event["file"])
+    return "answered"
+
+
+def write(file: str) -> None:
+    time.sleep(0.5)
+    with open(file, "w") as marker:
+        marker.write("written")
+
+
+def answers_then_waits(event: dict[str, str], context: Any) -> list[str]:
+    """Answer with the work that is finished; hand over work that ends when the event's pipe is written to."""
+    if "pipe" in event:
+        wait_until(wait, event["pipe"])
+    return list(finished)
+
+
+def wait(pipe: str) -> None:
+    with open(pipe) as opened:
+        finished.append(opened.read())
+
+
+def repeat(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return {"process": os.getpid(), "text": "x" * event["length"]}
