@@ -1,0 +1,1 @@
+"""What an invocation and a cold start cost, with awslambdaric beside it: `python -m tests.benchmarks`."""
