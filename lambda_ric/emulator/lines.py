@@ -1,0 +1,81 @@
+"""
+What a runtime process writes: lines over a pipe, read as they come or all at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+# Lambda cuts a log event at 256 KiB too.
+MAX_LINE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One log event: when it was read, and its text, in which ``\\r`` stands for a line break."""
+
+    time: float
+    text: str
+    platform: bool = False
+    """Whether Lambda, not the function, wrote it: START, END, REPORT and the like."""
+
+
+class LinePipe:
+    """
+    A pipe whose other end a child process inherits.
+
+    *follow* hands on each line as it comes. *drain* hands on, at once, what
+    has been written so far: after the process has been stopped, or has said
+    over HTTP that it is done, nothing is missing.
+    """
+
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line = on_line
+        self._rest = b""
+        self._open = True
+        self._read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+
+    async def follow(self) -> None:
+        """Hand on lines until every process that holds the other end has closed it."""
+        while self._open:
+            await anyio.wait_readable(self._read_fd)
+            self._read(most=1)
+
+    def drain(self) -> None:
+        """Hand on what has been written so far, an unfinished last line included."""
+        self._read(most=64)  # a process that is not frozen could go on writing for ever
+        if self._rest:
+            self._on_line(self._rest)
+            self._rest = b""
+
+    def close_write_end(self) -> None:
+        """Leave the other end to the processes that inherited it."""
+        if self.write_fd >= 0:
+            os.close(self.write_fd)
+            self.write_fd = -1
+
+    def close(self) -> None:
+        """Close both ends; *follow* must have ended."""
+        self.close_write_end()
+        os.close(self._read_fd)
+
+    def _read(self, most: int) -> None:
+        for _ in range(most):
+            try:
+                data = os.read(self._read_fd, 64 * 1024)
+            except BlockingIOError:
+                return
+            if not data:
+                self._open = False
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._on_line(line)
+            if len(self._rest) >= MAX_LINE:
+                self._on_line(self._rest)
+                self._rest = b""
