@@ -6,7 +6,7 @@ emulator and the client over httpx have modules of their own, and are loaded
 by nobody else.
 """
 
-from .background import BackgroundTask
+from .background_task import BackgroundTask
 from .context import LambdaContext
 from .entry import run
 from .handover import after_response, wait_until

@@ -11,14 +11,27 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 import time
 from collections import deque
-from contextvars import copy_context
 
-from .event_loop import EventLoop, is_awaitable, is_coroutine_function
+from .background_task import (
+    ABANDONED,
+    CANCELLED,
+    DROPPED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    SUCCEEDED,
+    BackgroundTask,
+    cannot_cancel,
+    name_of,
+)
+from .event_loop import EventLoop, discard, is_awaitable, is_coroutine_function, is_generator_function
 from .failures import exc_info
-from .interrupt import Interrupt, TimeUp
+from .interrupt import TimeUp
+from .logs import tell
 from .spans import Spans
 
 TYPE_CHECKING = False
@@ -26,87 +39,12 @@ if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
     from collections.abc import Awaitable, Callable
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from .protocol import Invocation
     from .settings import Settings
 
 log = logging.getLogger("lambda_ric.background")
-
-PENDING, RUNNING = "pending", "running"
-SUCCEEDED, FAILED, CANCELLED, ABANDONED, DROPPED = "succeeded", "failed", "cancelled", "abandoned", "dropped"
-ENDS = (SUCCEEDED, FAILED, CANCELLED, ABANDONED, DROPPED)
-
-
-class BackgroundTask:
-    """
-    One piece of work that runs after the response; what `wait_until` returns.
-
-    Its *state* is ``pending``, ``running``, or one of the five ends:
-    ``succeeded``; ``failed``, it raised; ``cancelled``; ``abandoned``, it was
-    still running when the time was up and could not be stopped; ``dropped``,
-    it had not been started by then.
-    """
-
-    def __init__(self, name: str, kind: str = "task") -> None:
-        self.name = name
-        self.kind = kind
-        self.state = PENDING
-        self.started_at = 0.0
-        self._context = copy_context()
-        self._call: Callable[[], Any] | None = None
-        self._awaitable: Awaitable[Any] | None = None
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._cancel: Callable[[], bool] = _cannot
-        self._ended_late: threading.Event | None = None
-
-    def done(self) -> bool:
-        """Say whether it has ended, in whichever way."""
-        return self.state in ENDS
-
-    def cancelled(self) -> bool:
-        """Say whether it was cancelled."""
-        return self.state == CANCELLED
-
-    def result(self) -> Any:
-        """
-        Return what it returned, or raise what it raised.
-
-        Raises:
-            RuntimeError: It has not ended yet, or never came to an end.
-        """
-        error = self.exception()
-        if error is not None:
-            raise error
-        return self._result
-
-    def exception(self) -> BaseException | None:
-        """
-        Return what it raised, or None when it succeeded.
-
-        Raises:
-            RuntimeError: It has not ended yet, or never came to an end.
-        """
-        if self.state not in (SUCCEEDED, FAILED):
-            raise RuntimeError(f"background task {self.name!r} has no result: it is {self.state}")
-        return self._exception
-
-    def cancel(self) -> bool:
-        """
-        Cancel it, and say whether that was possible.
-
-        What has not been started will not be; a running coroutine is asked to
-        stop at its next await; a function that runs in a thread goes on.
-        """
-        return self._cancel()
-
-    def wait_after_abandonment(self, seconds: float) -> bool:
-        """Wait for the thread of an abandoned task, and say whether it has ended."""
-        return self._ended_late is not None and self._ended_late.wait(min(max(0.0, seconds), _AN_HOUR))
-
-    def __repr__(self) -> str:
-        return f"<BackgroundTask {self.name!r}: {self.state}>"
 
 
 class Background:
@@ -117,25 +55,28 @@ class Background:
     empty, or the time up; then the registry is closed.
     """
 
-    def __init__(
-        self, invocation: Invocation, settings: Settings, event_loop: EventLoop, interrupt: Interrupt, spans: Spans
-    ) -> None:
+    def __init__(self, invocation: Invocation, settings: Settings, event_loop: EventLoop, spans: Spans) -> None:
         self.invocation = invocation
         self.tasks: list[BackgroundTask] = []
         """Everything that was to run after the response, hooks included, in the order of hand-over."""
         self._settings = settings
         self._event_loop = event_loop
-        self._interrupt = interrupt
         self._spans = spans
         self._changed = threading.Condition()
         self._unfinished = 0
         self._threads = 0
         self._draining = False
+        self._until = math.inf
         self._closed = False
         self._calls: deque[BackgroundTask] = deque()
         self._coroutines: deque[BackgroundTask] = deque()
+        # By identity, with what was handed over: as long as that lives, nothing else has its identity.
+        self._known: dict[int, tuple[Any, BackgroundTask]] = {}
         self._awaited: set[asyncio.Future[None]] = set()
         self._wake_loop: Callable[[], object] = _do_nothing
+        self._failed_runs = 0
+        self._raised_beside: list[BaseException] = []
+        self._grace = settings.deadline_margin / 4
 
     # Handing work over...
 
@@ -148,65 +89,70 @@ class Background:
             ValueError: It is a future of another event loop.
             RuntimeError: The invocation has ended.
         """
+        to_await = is_awaitable(work)
+        is_future = not to_await and hasattr(type(work), "add_done_callback")
         with self._changed:
             if self._closed:
                 raise RuntimeError(
-                    f"wait_until was called after the background work of request {self.invocation.request_id} had ended: "
-                    "nobody would wait for it. Hand work over before the code that calls wait_until ends itself"
+                    f"wait_until was called after the background work of request {self.invocation.request_id} had "
+                    "ended: nobody would wait for it. Hand work over before the code that calls wait_until ends itself"
                 )
-            if is_awaitable(work):
-                return self._add_awaitable(work, args, kwargs)
-            task = BackgroundTask(name_of(work))
-            if hasattr(work, "add_done_callback") and not (args or kwargs):
-                self._add_future(task, work)
-            elif not callable(work):
+            if to_await or is_future:
+                if args or kwargs:
+                    raise TypeError("wait_until takes arguments for a function, not for what a call of one returned")
+                if id(work) in self._known:
+                    return self._known[id(work)][1]
+            elif not callable(work) or is_generator_function(work):
                 raise TypeError(
-                    f"wait_until takes a function and its arguments, a coroutine, a task or a future, not {type(work).__name__!r}"
+                    "wait_until takes a function and its arguments, a coroutine, a task or a future, not "
+                    + (f"the generator {name_of(work)!r}" if callable(work) else repr(type(work).__name__))
                 )
+            task = BackgroundTask(name_of(work))
+            if to_await:
+                self._add_awaitable(task, work)
+            elif is_future:
+                self._add_future(task, work)
             else:
                 task._call = functools.partial(work, *args, **kwargs) if args or kwargs else work
                 task._cancel = lambda: self._cancel_pending(task)
                 self._add(task, self._coroutines if is_coroutine_function(work) else self._calls)
-        if self._draining:
+        if is_future:
+            # Not while the lock is held: it may be called at once, and logs.
+            work.add_done_callback(functools.partial(self._future_ended, task))
+        elif self._draining:
             self._start_threads()
         return task
 
-    def _add_awaitable(self, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BackgroundTask:
-        if args or kwargs:
-            raise TypeError("wait_until takes arguments for a function only: this is what a call of one returned")
-        for task in self.tasks:
-            if task._awaitable is work:
-                return task
-        if hasattr(work, "get_loop"):
-            if work.get_loop() is not self._event_loop.loop():
+    def _add_awaitable(self, task: BackgroundTask, work: Any) -> None:
+        task._awaitable = work
+        task._cancel = lambda: self._cancel_pending(task)
+        if _runs_already(work):
+            if not self._event_loop.owns(work):
                 raise ValueError(
                     "wait_until cannot await a task of another event loop: hand over the coroutine instead"
                 )
+            task.state, task.started_at = RUNNING, time.time()
+            task._cancel = lambda: _cancel_soon(work)
             # Its exception is told by the drain; asyncio need not tell it once more.
-            work.add_done_callback(lambda future: future.cancelled() or future.exception())
+            work.get_loop().call_soon_threadsafe(work.add_done_callback, _retrieve_exception)
             self._event_loop.own(work)
-        task = BackgroundTask(name_of(work))
-        task._awaitable = work
-        task._cancel = lambda: self._cancel_pending(task)
+        self._known[id(work)] = work, task
         self._add(task, self._coroutines)
-        return task
 
     def _add_future(self, task: BackgroundTask, future: concurrent.futures.Future[Any]) -> None:
-        self._add(task)
         task.state, task.started_at = RUNNING, time.time()
         task._cancel = future.cancel
+        self._known[id(future)] = future, task
+        self._add(task)
 
-        def ended(future: concurrent.futures.Future[Any]) -> None:
-            if future.cancelled():
-                self._end(task, CANCELLED)
-                return
-            error = future.exception()
-            if error is None:
-                self._end(task, SUCCEEDED, future.result())
-            else:
-                task._context.run(self._fail, task, error)
-
-        future.add_done_callback(ended)
+    def _future_ended(self, task: BackgroundTask, future: Any) -> None:
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled():
+            task._context.run(self._end, task, CANCELLED)
+        elif error is not None:
+            task._context.run(self._fail, task, error)
+        else:
+            task._context.run(self._end, task, SUCCEEDED, future.result())
 
     def _add(self, task: BackgroundTask, queue: deque[BackgroundTask] | None = None) -> None:
         self.tasks.append(task)
@@ -228,11 +174,12 @@ class Background:
             return
         task.state, task.started_at = RUNNING, time.time()
         try:
-            with self._interrupt.at(until):
+            with self._event_loop.interrupt.at(until, again=self._grace):
                 result = call()
                 if is_awaitable(result):
                     result = self._event_loop.run(result)
         except TimeUp:
+            self._event_loop.settle(self._grace)
             self._end(task, CANCELLED)
         except BaseException as error:  # after the response nothing can fail the invocation
             self._fail(task, error)
@@ -243,25 +190,42 @@ class Background:
 
     def drain(self, until: float) -> None:
         """Run what was handed over, and what that hands over, until there is none left or the time is up."""
-        self._draining = True
+        self._draining, self._until = True, until
         self._start_threads()
         while True:
             with self._changed:
-                if self._unfinished and time.time() < until:
+                in_time = time.time() < until
+                if self._unfinished and in_time:
                     if not (self._coroutines or self._awaited):
                         self._changed.wait(min(until - time.time(), _AN_HOUR))
                         continue
-                elif not self._adopt_orphans(until):
-                    self._closed = True
+                elif not (in_time and self._adopt_orphans()):
+                    self._closed = in_time  # what is stopped now may still hand work over: it is dropped by name
                     break
-            self._run_coroutines(until)
+            self._run_coroutines()
+        orphans = self._event_loop.orphans(self.invocation)
+        self._stop([orphan for orphan, _ in orphans if self._settings.orphans == "cancel"])
         self._give_up()
-        self._name_orphans()
+        self._name_orphans(orphans)
+        for error in self._raised_beside:
+            if not any(error is task._exception for task in self.tasks):
+                tell(log, logging.ERROR, "a task on the event loop raised", exc_info=exc_info(error))
+        # Else the work, its context and this registry hold each other, and an event of megabytes with them.
+        self._known.clear()
+        for task in self.tasks:
+            if task.state != ABANDONED:
+                task.let_go()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self._closed = True
 
     def _start_threads(self) -> None:
         while True:
             with self._changed:
-                if self._closed or self._threads >= min(self._settings.max_threads, self._threads + len(self._calls)):
+                enough = min(self._settings.max_threads, self._threads + len(self._calls))
+                if self._threads >= enough or time.time() >= self._until:
                     return
                 self._threads += 1
             # A daemon: one that hangs must not keep the process from ending.
@@ -279,13 +243,13 @@ class Background:
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._calls:
+                if not self._calls or time.time() >= self._until:
                     self._threads -= 1
                     return
                 task = self._calls.popleft()
                 if task.state != PENDING:
                     continue
-                task.state, task.started_at, task._cancel = RUNNING, time.time(), _cannot
+                task.state, task.started_at, task._cancel = RUNNING, time.time(), cannot_cancel
             assert task._call is not None
             try:
                 result = task._context.run(task._call)
@@ -293,80 +257,110 @@ class Background:
                 task._context.run(self._fail, task, error)
                 continue
             if is_awaitable(result):
-                with self._changed:
-                    task._awaitable = result
-                    self._coroutines.append(task)
-                    self._changed.notify_all()
-                    self._wake_loop()
+                self._go_on_in_loop(task, result)
             else:
                 task._context.run(self._end, task, SUCCEEDED, result)
 
-    def _run_coroutines(self, until: float) -> None:
-        # Cancelled at the time; let go of a grace later; code that never awaits is interrupted after another.
-        try:
-            with self._interrupt.at(until + 2 * self._event_loop.grace):
-                self._event_loop.run(self._await_coroutines(until))
-        except TimeUp:
-            self._awaited.clear()
-        except BaseException as error:  # of a task that was not handed over, such as its SystemExit
-            log.error("a task on the event loop raised", exc_info=exc_info(error))
+    def _go_on_in_loop(self, task: BackgroundTask, awaitable: Awaitable[Any]) -> None:
+        with self._changed:
+            in_time = not task.done()
+            if in_time:
+                task._awaitable = awaitable
+                self._coroutines.append(task)
+                self._changed.notify_all()
+                self._wake_loop()
+        if not in_time:
+            discard(awaitable)
+            task._context.run(self._end, task, CANCELLED)
 
-    async def _await_coroutines(self, until: float) -> None:
+    def _run_coroutines(self) -> None:
+        try:
+            # Whoever waits here stops waiting at that time; a coroutine that never awaits is interrupted.
+            with self._event_loop.interrupt.at(self._until, again=self._grace):
+                self._event_loop.run(self._await_coroutines())
+        except Exception as error:
+            # A stop() of the function's code ends one run. What ends them all has made the loop unusable.
+            self._failed_runs += 1
+            if self._failed_runs >= _MOST_FAILED_RUNS:
+                self._fail_coroutines(error)
+        except BaseException as error:
+            self._note_raised_beside(error)
+
+    def _note_raised_beside(self, error: BaseException) -> None:
+        # The others are our own, and asyncio's when the function's code cancels every task there is.
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            if not _came_from_a_task(error):  # but from a signal handler: the process is to end
+                raise error
+            self._raised_beside.append(error)  # it is told at the end, unless its task was handed over
+
+    def _fail_coroutines(self, error: Exception) -> None:
+        self._awaited.clear()
+        while self._coroutines:
+            task = self._coroutines.popleft()
+            discard(task._awaitable)
+            task._context.run(self._fail, task, error)
+
+    async def _await_coroutines(self) -> None:
         import asyncio
 
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
-        self._wake_loop = lambda: loop.call_soon_threadsafe(changed.set)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        self._wake_loop = wake
         try:
-            while True:
+            while time.time() < self._until:
                 changed.clear()
                 while self._coroutines:
                     self._start_coroutine(self._coroutines.popleft(), loop, changed)
                 if not self._awaited:
                     return
-                async with asyncio.timeout(min(max(0.0, until - time.time()), _AN_HOUR)):
+                async with asyncio.timeout(min(self._until - time.time(), _AN_HOUR)):
                     await changed.wait()
         except TimeoutError:
-            for future in self._awaited:
-                future.cancel()
-            await asyncio.wait(self._awaited, timeout=self._event_loop.grace)
+            pass
         finally:
-            self._wake_loop = _do_nothing
-            if time.time() >= until:
-                self._awaited.clear()
+            if self._wake_loop is wake:
+                self._wake_loop = _do_nothing
 
     def _start_coroutine(self, task: BackgroundTask, loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
-        if task.done():
-            return
-        if task.state == PENDING:
-            task.state, task.started_at = RUNNING, time.time()
-        future = loop.create_task(self._settle(task), context=task._context)
+        with self._changed:
+            if task.done():
+                return
+            if task.state == PENDING:
+                task.state, task.started_at = RUNNING, time.time()
+            future = loop.create_task(self._settle(task), context=task._context)
+            task._cancel = lambda: _cancel_soon(future)
         self._event_loop.own(future)
         self._awaited.add(future)
 
         def ended(future: asyncio.Future[None]) -> None:
             self._awaited.discard(future)
             if not task.done():  # cancelled before it began
+                discard(task._awaitable)
                 self._end(task, CANCELLED)
             changed.set()
 
-        def cancel() -> bool:
-            loop.call_soon_threadsafe(future.cancel)
-            return not task.done()
-
         future.add_done_callback(ended)
-        task._cancel = cancel
 
     async def _settle(self, task: BackgroundTask) -> None:
-        from asyncio import CancelledError
+        from asyncio import CancelledError, current_task
 
         try:
             if task._awaitable is None:
                 assert task._call is not None
                 task._awaitable = task._call()
             result = await task._awaitable
-        except (CancelledError, TimeUp):
+        except TimeUp:
             self._end(task, CANCELLED)
+        except CancelledError as error:
+            itself = current_task()
+            if (itself is not None and itself.cancelling()) or _cancelled(task._awaitable):
+                self._end(task, CANCELLED)
+            else:  # nobody cancelled it: some code below let the exception through
+                self._fail(task, error)
         except BaseException as error:  # SystemExit would end the event loop
             self._fail(task, error)
         else:
@@ -375,7 +369,7 @@ class Background:
     # How each ends...
 
     def _fail(self, task: BackgroundTask, error: BaseException) -> None:
-        log.error("background %s %s failed", task.kind, task.name, exc_info=exc_info(error))
+        tell(log, logging.ERROR, "background %s %s failed", task.kind, task.name, exc_info=exc_info(error))
         self._end(task, FAILED, exception=error)
 
     def _end(
@@ -383,33 +377,54 @@ class Background:
     ) -> None:
         now = time.time()
         with self._changed:
-            if task.done():
-                if task._ended_late is not None:
-                    task._ended_late.set()
-                    log.warning("background %s %s, abandoned before, has ended: it %s", task.kind, task.name, state)
-                return
-            task.state, task._result, task._exception = state, result, exception
-            task._cancel = _cannot
-            self._unfinished -= 1
-            self._changed.notify_all()
-            self._wake_loop()
-        self._spans.ended(self.invocation.request_id, task.kind, task.name, state, task.started_at or now, now)
+            in_time = not task.done()
+            if in_time:
+                task.state, task._result, task._exception = state, result, exception
+                task._cancel = cannot_cancel
+                # Told before the drain can see that it has ended: after the next poll nobody reads it.
+                self._spans.ended(self.invocation.request_id, task.kind, task.name, state, task.started_at or now, now)
+                self._unfinished -= 1
+                self._changed.notify_all()
+                self._wake_loop()
+        if not in_time and task._ended_late is not None:
+            what = "background %s %s, abandoned before, has ended: it %s"
+            tell(log, logging.WARNING, what, task.kind, task.name, state)
+            task._ended_late.set()
 
     def _cancel_pending(self, task: BackgroundTask) -> bool:
-        if task.state != PENDING:
-            return False
-        self._end(task, CANCELLED)
-        _close(task._awaitable)
+        with self._changed:
+            if task.state != PENDING:
+                return False
+            self._end(task, CANCELLED)
+        discard(task._awaitable)
         return True
 
+    def _stop(self, orphans: list[asyncio.Task[Any]]) -> None:
+        """Cancel *orphans*, and what is still running on the loop because the time is up."""
+        running: list[asyncio.Future[Any]] = [*orphans, *self._awaited]
+        running += [task._awaitable for task in self._coroutines if _runs_already(task._awaitable)]
+        if not running:
+            return
+        try:
+            self._event_loop.cancel(running, self._grace)
+        except BaseException as error:
+            self._note_raised_beside(error)
+
     def _give_up(self) -> None:
+        with self._changed:
+            self._closed = True
+        not_begun = set(self._coroutines)
         for task in self.tasks:
-            if task.state == PENDING:
-                self._end(task, DROPPED)
-                _close(task._awaitable)
-            elif task.state == RUNNING:
-                task._ended_late = threading.Event()
-                self._end(task, ABANDONED)
+            if task in not_begun and _runs_already(task._awaitable):
+                if task._awaitable.done():
+                    self._future_ended(task, task._awaitable)
+            elif task in not_begun or task.state == PENDING:
+                self._end(task, DROPPED if task.state == PENDING else CANCELLED)
+                discard(task._awaitable)
+            with self._changed:
+                if not task.done():
+                    task._ended_late = threading.Event()
+                    self._end(task, ABANDONED)
 
     def abandoned(self) -> list[BackgroundTask]:
         """Return the tasks whose threads outlived the drain."""
@@ -417,88 +432,60 @@ class Background:
 
     # Tasks that were not handed over...
 
-    def _adopt_orphans(self, until: float) -> bool:
-        if self._settings.orphans != "adopt" or time.time() >= until:
+    def _adopt_orphans(self) -> bool:
+        if self._settings.orphans != "adopt":
             return False
         orphans = self._event_loop.orphans(self.invocation)
         for orphan, _ in orphans:
-            self._add_awaitable(orphan, (), {})
+            self._add_awaitable(BackgroundTask(name_of(orphan)), orphan)
         return bool(orphans)
 
-    def _name_orphans(self) -> None:
-        for orphan, line in self._event_loop.orphans(self.invocation):
+    def _name_orphans(self, orphans: list[tuple[asyncio.Task[Any], str]]) -> None:
+        for orphan, line in orphans:
             if self._settings.orphans == "cancel":
-                orphan.cancel()
-                log.warning("task %s, created at %s, was not awaited: cancelled", name_of(orphan), line)
+                tell(log, logging.WARNING, "task %s, created at %s, was not awaited: cancelled", name_of(orphan), line)
             else:
-                log.warning(
-                    "task %s, created at %s, was not awaited and stands still until another invocation runs the event loop: "
-                    "await it, or hand it over with wait_until(task)",
+                tell(
+                    log,
+                    logging.WARNING,
+                    "task %s, created at %s, was not awaited and stands still until another invocation runs the event "
+                    "loop: await it, or hand it over with wait_until(task)",
                     name_of(orphan),
                     line,
                 )
 
 
-class Summary:
-    """What became of the background work of one invocation, in numbers and names."""
-
-    def __init__(self, background: Background, seconds: float) -> None:
-        self.request_id = background.invocation.request_id
-        self.milliseconds = round(seconds * 1000, 2)
-        self.names = {end: [task.name for task in background.tasks if task.state == end] for end in ENDS}
-        self.total = len(background.tasks)
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything succeeded."""
-        return len(self.names[SUCCEEDED]) == self.total
-
-    def text(self) -> str:
-        """Return the line for the log, in the manner of Lambda's own REPORT line."""
-        parts = [
-            f"BACKGROUND RequestId: {self.request_id}",
-            f"Duration: {self.milliseconds:.2f} ms",
-            f"Tasks: {self.total}",
-        ]
-        parts.append(f"Succeeded: {len(self.names[SUCCEEDED])}")
-        for end in ENDS[1:]:
-            if self.names[end]:
-                parts.append(f"{end.capitalize()}: {len(self.names[end])} ({', '.join(_some(self.names[end]))})")
-        return "\t".join(parts)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the same as the JSON log line has it."""
-        counts = {end: len(names) for end, names in self.names.items()}
-        names = {end: _some(names) for end, names in self.names.items() if end != SUCCEEDED and names}
-        return {"durationMs": self.milliseconds, "tasks": self.total, **counts, "names": names}
-
-
-def _some(names: list[str]) -> list[str]:
-    return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], f"and {len(names) - _MOST_NAMES} more"]
-
-
-_MOST_NAMES = 20
+_MOST_FAILED_RUNS = 100
 _AN_HOUR = 3600.0
 
 
-def name_of(work: Any) -> str:
-    """Return the name of a function, a coroutine or a task, as the log has it."""
-    if hasattr(work, "get_coro"):
-        work = work.get_coro()
-    while isinstance(work, functools.partial):
-        work = work.func
-    name = getattr(work, "__qualname__", None) or type(work).__qualname__
-    return str(name).rpartition("<locals>.")[2]
+def _runs_already(awaitable: Any) -> TypeGuard[asyncio.Future[Any]]:
+    # A task or another future: not started by us, and at work whether or not anybody awaits it.
+    return hasattr(type(awaitable), "get_loop")
 
 
-def _close(awaitable: Any) -> None:
-    # A coroutine that nobody awaits warns when it is collected, far from its cause.
-    close = getattr(awaitable, "close", None)
-    if close is not None and hasattr(awaitable, "send"):
-        close()
+def _cancelled(awaitable: Any) -> bool:
+    return _runs_already(awaitable) and bool(awaitable.cancelled())
 
 
-def _cannot() -> bool:
+def _cancel_soon(future: asyncio.Future[Any]) -> bool:
+    if future.done():
+        return False
+    future.get_loop().call_soon_threadsafe(future.cancel)
+    return True
+
+
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _came_from_a_task(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_qualname == "Handle._run":  # asyncio's: a step of a task, or another callback
+            return True
+        trace = trace.tb_next
     return False
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 
 from . import protocol
-from .errors import AnswerRefusedError, ConnectionLostError, MalformedReplyError, RuntimeAPIError
+from .errors import AnswerRefusedError, ConnectionLostError, RuntimeAPIError
 from .failures import Failure
-from .protocol import Call, Invocation, Reply
+from .protocol import NEXT, RESTORE_NEXT, Call, Invocation, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import at a cold start
@@ -41,9 +41,11 @@ class RuntimeClient:
         Raises:
             RuntimeAPIError: There will be none: the process has to end.
         """
-        # A broken poll may have taken an event with it; only a fresh one gets
-        # it again, at once, so nothing may be done in between.
-        reply = self._send(protocol.NEXT, also_when_malformed=True)
+        try:
+            reply = self._transport.send(NEXT)
+        except RuntimeAPIError:
+            # A broken poll may have taken an event with it; only a fresh one gets it again, at once.
+            reply = self._transport.send(NEXT)
         if reply.status != 200:
             raise RuntimeAPIError(_refusal("asking for the next event", reply))
         return Invocation(reply, time.time())
@@ -82,7 +84,7 @@ class RuntimeClient:
         Raises:
             RuntimeAPIError: It will not be.
         """
-        reply = self._send(protocol.RESTORE_NEXT)
+        reply = self._transport.send(RESTORE_NEXT)
         # The connection, if any survived, is one that every restored copy of the snapshot shares.
         self._transport.close()
         if reply.status != 200:
@@ -94,32 +96,30 @@ class RuntimeClient:
 
     def _answer(self, what: str, call: Call) -> None:
         try:
-            reply = self._send(call)
+            reply = self._transport.send(call)
         except RuntimeAPIError as error:
-            # Whether it arrived is unknown. The next poll tells whether Lambda is still there.
-            raise AnswerRefusedError(f"{what} was not acknowledged: {error}") from error
+            reply = self._answer_again(what, call, error)
+        if 200 <= reply.status < 300:
+            return
+        refusal = _refusal(f"posting {what}", reply)
         if reply.status >= 500:
-            raise RuntimeAPIError(_refusal(f"posting {what}", reply))
-        if not 200 <= reply.status < 300:
-            raise AnswerRefusedError(
-                f"{_refusal(f'posting {what}', reply)}{_MEANING.get(reply.status, '')}", reply.status
-            )
+            raise RuntimeAPIError(refusal)
+        raise AnswerRefusedError(refusal + _MEANING.get(reply.status, ""), reply.status)
 
-    def _send(self, call: Call, *, also_when_malformed: bool = False) -> Reply:
+    def _answer_again(self, what: str, call: Call, error: RuntimeAPIError) -> Reply:
         try:
-            return self._transport.send(call)
-        except ConnectionLostError:
+            if not isinstance(error, ConnectionLostError):
+                raise error
             # A kept connection may have been closed since; a second answer is refused, not taken twice.
             return self._transport.send(call)
-        except MalformedReplyError:
-            if not also_when_malformed:
-                raise
-            return self._transport.send(call)
+        except RuntimeAPIError as final:
+            # Whether it arrived is unknown. The next poll tells whether Lambda is still there.
+            raise AnswerRefusedError(f"{what} was not acknowledged: {final}") from final
 
 
 _MEANING = {
-    400: "; the invocation is not waiting for an answer any more",
-    403: "; the invocation has been answered already",
+    400: "; nothing waits for it any more",
+    403: "; another answer was given before",
     410: "; it came after the timeout, or for an attempt that was given up",
     413: "; it is larger than Lambda takes, and the caller was told so",
 }

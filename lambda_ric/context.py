@@ -136,8 +136,8 @@ class LambdaContext:
         deadline = invocation.deadline
         context = cls(
             invocation.request_id,
-            _json_object(invocation.client_context, "Client Context"),
-            _json_object(invocation.cognito_identity, "Cognito Identity"),
+            _json_object(invocation.client_context, "Client Context") if invocation.client_context else None,
+            _json_object(invocation.cognito_identity, "Cognito Identity") if invocation.cognito_identity else None,
             int(time.time() * 1000) + _LONGEST_TIMEOUT_MS if math.isinf(deadline) else round(deadline * 1000),
             invocation.function_arn,
             invocation.tenant_id,
@@ -178,16 +178,17 @@ def _client_context(sent: Mapping[str, Any]) -> ClientContext:
     context.custom = sent.get("custom")
     context.env = sent.get("env")
     client = sent.get("client")
-    if isinstance(client, Mapping):
+    if client is not None:
+        if not isinstance(client, Mapping):
+            kind = type(client).__name__
+            raise ContextDecodeError(f"Unable to parse Client Context JSON: expected an object as client, not {kind}")
         context.client = Client()
         for field in _CLIENT_FIELDS:
             setattr(context.client, field, client.get(field))
     return context
 
 
-def _json_object(text: str | None, name: str) -> Mapping[str, Any] | None:
-    if text is None:
-        return None
+def _json_object(text: str, name: str) -> Mapping[str, Any] | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

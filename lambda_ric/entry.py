@@ -76,7 +76,8 @@ def run(
         print(f"[ERROR] {error}", file=sys.stderr)
         return EXIT_INIT_ERROR
     client = RuntimeClient(transport)
-    logs = Logs(Settings({}))
+    # For what goes wrong before the settings have been understood.
+    logs = Logs(Settings({"AWS_LAMBDA_LOG_FORMAT": os.environ.get("AWS_LAMBDA_LOG_FORMAT", "")}))
     try:
         settings = Settings(os.environ)
         logs = Logs(settings)
@@ -136,7 +137,9 @@ def _restore(client: RuntimeClient, logs: Logs) -> int:
     except ImportError:  # then no hooks can have been registered
         registry = None
     try:
-        for function, args, kwargs in reversed(registry.get_before_snapshot() if registry else ()):
+        hooks = registry.get_before_snapshot() if registry else []
+        while hooks:  # a hook may register another
+            function, args, kwargs = hooks.pop()
             function(*args, **kwargs)
         client.restore_next()
     except BaseException as error:

@@ -11,9 +11,12 @@ with it. It is set as current before every synchronous call, because
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
+import time
 from contextvars import copy_context
+from types import GeneratorType
 
 from .context import current_invocation
 from .interrupt import Interrupt, TimeUp
@@ -21,7 +24,7 @@ from .interrupt import Interrupt, TimeUp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
     from contextvars import Context
     from types import FrameType
     from typing import Any, TypeGuard
@@ -39,8 +42,7 @@ def is_awaitable(value: Any) -> TypeGuard[Awaitable[Any]]:
     """Say whether *value* can be awaited."""
     if hasattr(type(value), "__await__"):
         return True
-    code = getattr(value, "gi_code", None)
-    return code is not None and bool(code.co_flags & _ITERABLE_COROUTINE)
+    return isinstance(value, GeneratorType) and bool(value.gi_code.co_flags & _ITERABLE_COROUTINE)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
@@ -49,37 +51,41 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
 
     A wrapper around a coroutine function may do anything, so it is not one.
     """
-    return _has_flag(function, _COROUTINE | _ITERABLE_COROUTINE, "func")
+    return _has_flag(function, _COROUTINE | _ITERABLE_COROUTINE)
 
 
 def is_generator_function(function: Callable[..., Any]) -> bool:
-    """Say whether *function*, or what it wraps, yields: synchronously or not."""
-    return _has_flag(function, _GENERATOR | _ASYNC_GENERATOR, "func", "__wrapped__")
+    """Say whether *function* yields, synchronously or not; a wrapper around one need not."""
+    return _has_flag(function, _GENERATOR | _ASYNC_GENERATOR)
 
 
-def _has_flag(function: Any, flags: int, *inner: str) -> bool:
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what `functools.wraps` says that *function* wraps, at the innermost."""
     for _ in range(64):  # a chain of wrappers can be a circle
-        wrapped = next((getattr(function, name) for name in inner if callable(getattr(function, name, None))), None)
-        if wrapped is None:
-            break
-        function = wrapped
+        function = getattr(function, "__wrapped__", function)
+    return function
+
+
+def discard(work: Any) -> None:
+    """Close *work* if it is a coroutine: one that nobody awaits warns when it is collected, far from its cause."""
+    if is_awaitable(work) and hasattr(work, "send") and hasattr(work, "close"):
+        work.close()
+
+
+def _has_flag(function: Any, flags: int) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
     if not hasattr(function, "__code__"):
-        function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)
+        function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)  # noqa: B004
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & flags)
 
 
 class EventLoop:
-    """
-    The one loop, made when it is first needed.
+    """The one loop, made when it is first needed; *interrupt* ends what runs on it too long."""
 
-    *grace* is how long a coroutine that is out of time may take to react to
-    its cancellation, in seconds, before it is interrupted like other code.
-    """
-
-    def __init__(self, interrupt: Interrupt, grace: float) -> None:
-        self._interrupt = interrupt
-        self.grace = grace
+    def __init__(self, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: Context | None = None
         self._created: WeakKeyDictionary[asyncio.Task[Any], tuple[Invocation, str]]
@@ -88,6 +94,10 @@ class EventLoop:
     def in_use(self) -> bool:
         """Whether there is a loop."""
         return self._loop is not None
+
+    def owns(self, future: asyncio.Future[Any]) -> bool:
+        """Say whether *future* belongs to this loop."""
+        return future.get_loop() is self._loop
 
     def begin_invocation(self) -> None:
         """Make the loop the current one, if asyncio has been loaded by now."""
@@ -108,7 +118,7 @@ class EventLoop:
 
             self._created = WeakKeyDictionary()
             self._loop = asyncio.new_event_loop()
-            self._loop.set_task_factory(self._create_task)  # type: ignore[arg-type]
+            self._loop.set_task_factory(self._create_task)
         asyncio.set_event_loop(self._loop)
         return self._loop
 
@@ -125,7 +135,9 @@ class EventLoop:
         if self._context is None:
             # One for all parts of an invocation: what the first part sets, the part after the response can reset.
             self._context = copy_context()
-        future = self.own(loop.create_task(_result_of(awaitable), context=self._context))
+        # A wrapper around a coroutine could be cancelled before it has begun to await it.
+        coroutine = awaitable if asyncio.iscoroutine(awaitable) else _result_of(awaitable)
+        future = self.own(loop.create_task(coroutine, context=self._context))
         asked = False
 
         def ask_to_stop() -> None:
@@ -133,7 +145,7 @@ class EventLoop:
             asked = True
             loop.call_soon_threadsafe(future.cancel)
 
-        self._interrupt.ask_first(ask_to_stop, self.grace)
+        self.interrupt.ask_first(ask_to_stop)
         try:
             return loop.run_until_complete(future)
         except asyncio.CancelledError as cancelled:
@@ -141,7 +153,45 @@ class EventLoop:
                 raise TimeUp().with_traceback(cancelled.__traceback__) from None
             raise
         finally:
-            self._interrupt.ask_first(None)
+            self.interrupt.ask_first(None)
+            if not future.done():  # it was interrupted, or another task raised SystemExit
+                future.cancel()
+            elif not future.cancelled():
+                future.exception()  # raised here: asyncio need not tell it, too
+
+    def settle(self, grace: float) -> None:
+        """
+        Let the loop go on once after it was interrupted.
+
+        What was cancelled ends now; and a stop that was under way is carried
+        out, which would otherwise stop whoever runs the loop next.
+        """
+        if self._loop is None or self._loop.is_closed():
+            return
+        self._loop.call_soon(self._loop.stop)
+        try:
+            with self.interrupt.at(time.time() + grace, again=grace):
+                self._loop.run_forever()
+        except (TimeUp, SystemExit, KeyboardInterrupt):
+            pass  # of code whose time was up before
+
+    def close(self) -> None:
+        """Close the loop; a next use makes a new one."""
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
+    def cancel(self, futures: Collection[asyncio.Future[Any]], grace: float) -> None:
+        """Cancel *futures*, and give them *grace* seconds to end."""
+        import asyncio
+
+        for future in futures:
+            future.cancel()
+        try:
+            with self.interrupt.at(time.time() + grace, again=grace):
+                self.run(asyncio.wait(futures, timeout=grace))
+        except TimeUp:
+            pass
 
     # Tasks that nobody awaits...
 
@@ -180,8 +230,10 @@ async def _result_of(awaitable: Awaitable[Any]) -> Any:
 def _line_of_caller() -> str:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if not module.startswith(("asyncio.", "lambda_ric.")):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package == "lambda_ric":
+            break  # what called us created nothing
+        if package != "asyncio":
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"

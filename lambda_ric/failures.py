@@ -6,23 +6,28 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 
-from .errors import HandlerLoadError, LambdaRICError
+from .errors import ContextDecodeError, EventDecodeError, HandlerLoadError, LambdaRICError, ResultEncodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any
 
-# Lambda takes error documents of up to 1 MiB on managed instances.
-_MAX_MESSAGE = 128 * 1024
-_MAX_STACK = 256 * 1024
+# Lambda takes error documents of up to 1 MiB on managed instances. The two that
+# follow fit into it even if every character has to be written as an escape.
+_MAX_DOCUMENT_BYTES = 1024 * 1024
+_MAX_MESSAGE = 64 * 1024
+_MAX_STACK = 96 * 1024
 _MAX_ENTRY = 4096
+_MAX_TYPE = 256
 # RAPID crops a cause of more than 64 KiB itself, and not at frames.
 _MAX_CAUSE_BYTES = 64 * 1024
-# A chain of causes can be a circle, a group can hold thousands.
+# A chain of causes can be a circle, a group can hold thousands, and so can notes.
 _MAX_CAUSES = 8
+_MAX_NOTES = 20
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 # Modules whose frames stand between this package and the function's own code.
@@ -68,37 +73,37 @@ class Failure:
         return self._described.causes()
 
     def document(self, *, causes: bool = False) -> bytes:
-        """Return the body of an error response."""
-        return json.dumps(self.as_dict(causes=causes), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        """Return the body of an error response, without the causes if it would be too large with them."""
+        document = json.dumps(self.as_dict(causes=causes), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        if causes and len(document) > _MAX_DOCUMENT_BYTES:
+            return self.document()
+        return document
 
     def xray_cause(self) -> str:
         """Return the cause for X-Ray, JSON of ASCII characters, cut down to what X-Ray takes."""
-        frames = self._described.frames
-        message = self.message[:4096]
+        described = self._described
+        kind = "LambdaValidationError" if described.is_fault else self.error_type
+        frames = [] if described.is_fault else described.frames
+        message = self.message
         while True:
+            stack = [{"label": frame.name, "path": frame.filename, "line": frame.lineno} for frame in frames]
             cause = {
                 "working_directory": _working_directory(),
-                "exceptions": [
-                    {
-                        "message": message,
-                        "type": self.error_type[:256],
-                        "stack": [
-                            {"label": frame.name, "path": frame.filename, "line": frame.lineno} for frame in frames
-                        ],
-                    }
-                ],
+                "exceptions": [{"message": message, "type": kind, "stack": stack}],
                 "paths": sorted({frame.filename for frame in frames}),
             }
             text = json.dumps(cause)
-            if len(text) <= _MAX_CAUSE_BYTES or not frames:
+            if len(text) <= _MAX_CAUSE_BYTES:
                 return text
-            # The innermost frames say most.
+            # The innermost frames say most, and the start of a message.
             frames = frames[len(frames) // 2 + 1 :]
+            message = message[: max(1024, len(message) // 2)]
 
     def lines(self) -> list[str]:
         """Return the lines of the log event, causes, notes and members of groups included."""
         described = ": ".join(part for part in (self.error_type, self.message) if part)
-        return f"[ERROR] {described}".rstrip().splitlines() + self._described.traceback_lines()
+        first = f"[ERROR] {described}" if described else "[ERROR]"
+        return first.splitlines() + self._described.traceback_lines()
 
 
 class _Description:
@@ -106,9 +111,11 @@ class _Description:
         seen.add(id(error))
         self.error_type = _error_type(error)
         self.message = as_text(error)
-        self.notes = [as_text(note) for note in _notes(error)]
+        self.notes = _notes(error)
         self.cause: _Description | None = None
         self.members: list[_Description] = []
+        self.members_left_out = 0
+        self.is_fault = isinstance(error, (ContextDecodeError, EventDecodeError, ResultEncodeError))
 
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if isinstance(error, LambdaRICError):
@@ -117,13 +124,20 @@ class _Description:
             self.frames = _frames(origin.__traceback__ if origin else error.__traceback__)
             self.stack = _syntax_error(cause) if isinstance(cause, SyntaxError) else _formatted(self.frames)
             return
+        fault = _fault_of_aws(error)
+        if fault is not None:
+            self.is_fault, self.frames = True, []
+            self.error_type, self.message, self.stack = fault
+            return
         self.frames = _frames(error.__traceback__)
         self.stack = _formatted(self.frames)
         if cause is not None and id(cause) not in seen and len(seen) < _MAX_CAUSES:
             self.cause = _Description(cause, seen)
         if isinstance(error, BaseExceptionGroup):
             for member in error.exceptions:
-                if id(member) not in seen and len(seen) < _MAX_CAUSES:
+                if len(seen) >= _MAX_CAUSES:
+                    self.members_left_out += 1
+                elif id(member) not in seen:
                     self.members.append(_Description(member, seen))
 
     def causes(self) -> dict[str, Any]:
@@ -134,6 +148,8 @@ class _Description:
             told["cause"] = self.cause._as_dict()
         if self.members:
             told["exceptions"] = [member._as_dict() for member in self.members]
+        if self.members_left_out:
+            told["exceptionsLeftOut"] = self.members_left_out
         return told
 
     def _as_dict(self) -> dict[str, Any]:
@@ -156,15 +172,25 @@ class _Description:
         for number, member in enumerate(self.members, 1):
             lines += f"Exception {number} of the group, {member.error_type}: {member.message}".splitlines()
             lines += member.traceback_lines()
+        if self.members_left_out:
+            lines.append(f"{self.members_left_out} more exceptions of the group are left out")
         return lines
 
 
 def _error_type(error: BaseException) -> str:
     kind = type(error)
     # Ours carry Lambda's own name for what happened; an exception of the function keeps its class's.
-    if kind.__module__.startswith("lambda_ric."):
-        return getattr(kind, "error_type", kind.__name__)
-    return kind.__name__
+    if isinstance(error, LambdaRICError) and kind.__module__.startswith("lambda_ric."):
+        return error.error_type
+    return kind.__name__[:_MAX_TYPE]
+
+
+def _fault_of_aws(error: Any) -> tuple[str, str, list[str]] | None:
+    """Return type, message and stack of an error of AWS's own runtime, whose class lets code name them."""
+    module = sys.modules.get("awslambdaric.lambda_runtime_exception")
+    if module is None or not isinstance(error, module.FaultException):
+        return None
+    return as_text(error.exception_type)[:_MAX_TYPE], as_text(error.msg), [as_text(line) for line in error.trace or ()]
 
 
 def as_text(thing: object) -> str:
@@ -178,9 +204,12 @@ def as_text(thing: object) -> str:
     return text
 
 
-def _notes(error: BaseException) -> list[Any]:
+def _notes(error: BaseException) -> list[str]:
     notes = getattr(error, "__notes__", None)
-    return notes if isinstance(notes, list) else []
+    if not isinstance(notes, list):
+        return []
+    told = [as_text(note) for note in notes[:_MAX_NOTES]]
+    return told if len(notes) <= _MAX_NOTES else [*told, f"{len(notes) - _MAX_NOTES} more notes are left out"]
 
 
 def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
@@ -189,7 +218,14 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
 
 
 def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return traceback.extract_tb(_trimmed(trace))
+    trimmed = _trimmed(trace)
+    try:
+        return traceback.extract_tb(trimmed)
+    except Exception:  # the source cannot be read: a file's name may be anything, and a loader the function's own
+        return [
+            traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False, line="")
+            for frame, line in traceback.walk_tb(trimmed)
+        ]
 
 
 def _trimmed(trace: TracebackType | None) -> TracebackType | None:

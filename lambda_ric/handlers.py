@@ -74,7 +74,8 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
     except AttributeError:
         raise HandlerNotFoundError(f"Handler '{function_name}' missing on module '{module_name}'") from None
     if not callable(handler):
+        kind = type(handler).__name__
         raise HandlerNotCallableError(
-            f"Handler '{function_name}' on module '{module_name}' cannot be called: it is a {type(handler).__name__}"
+            f"Handler '{function_name}' on module '{module_name}' cannot be called: it is of type {kind}"
         )
     return handler  # type: ignore[no-any-return]

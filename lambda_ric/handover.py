@@ -5,35 +5,73 @@ How a handler hands work over: `wait_until` and `@after_response`.
 from __future__ import annotations
 
 import functools
+import threading
 from contextvars import ContextVar
 
-from .background import Background, BackgroundTask
-from .event_loop import is_awaitable, is_generator_function
+from .background import Background
+from .background_task import BackgroundTask
+from .event_loop import discard, is_awaitable, is_generator_function, unwrapped
 from .hooks import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-    from typing import Any
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-    Handler = Callable[..., Any]
+    from .protocol import Invocation
+
+    Handler = TypeVar("Handler", bound=Callable[..., Any])
     Hook = Callable[[Outcome], Any]
+    Parameters = ParamSpec("Parameters")
+else:  # typing is not worth its import at a cold start
+
+    def overload(function):  # noqa: ANN001, ANN201
+        return function
 
 
 class Handover:
-    """What one invocation wants to be done after its response."""
+    """
+    What one invocation wants to be done after its response.
 
-    def __init__(self, background: Background) -> None:
-        self.background = background
+    Most invocations want nothing, so the registry is made when it is needed.
+    """
+
+    __slots__ = ("_background", "_make_background", "_unused", "continuations", "hooks", "invocation")
+
+    def __init__(self, invocation: Invocation, make_background: Callable[[Invocation], Background]) -> None:
+        self.invocation = invocation
         self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
         """The rests of generator handlers."""
         self.hooks: list[tuple[str, Hook]] = []
         """The hooks that `@after_response` names, each behind the outcomes that it is for."""
+        self._unused = False
+        self._make_background = make_background
+        self._background: Background | None = None
+
+    @property
+    def background(self) -> Background:
+        """The registry."""
+        if self._background is None:
+            with _making:
+                if self._background is None:
+                    background = self._make_background(self.invocation)
+                    if self._unused:
+                        background.close()
+                    self._background = background
+        return self._background
+
+    def close_unused(self) -> bool:
+        """Close it if nothing was handed over, and say whether that is so."""
+        with _making:
+            self._unused = self._background is None and not self.continuations and not self.hooks
+        return self._unused
 
     def hooks_after(self, outcome: Outcome) -> list[Hook]:
         """Return the hooks to call after this *outcome*."""
         return [hook for on, hook in self.hooks if on == "always" or (on == "success") == outcome.succeeded]
 
+
+_making = threading.Lock()
 
 current_handover: ContextVar[Handover | None] = ContextVar("lambda_ric.handover", default=None)
 
@@ -63,7 +101,7 @@ def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
             raise RuntimeError(_OUTSIDE.format("wait_until"))
         return handover.background.hand_over(work, args, kwargs)
     except BaseException:
-        _close(work)
+        discard(work)
         raise
 
 
@@ -73,7 +111,15 @@ _OUTSIDE = (
 )
 
 
-def after_response(*hooks: Any, on: str = "success") -> Any:
+@overload
+def after_response(
+    handler: Callable[Parameters, Iterator[Any] | AsyncIterator[Any]], /
+) -> Callable[Parameters, Any]: ...
+@overload
+def after_response(  # noqa: F811
+    *hooks: Hook, on: Literal["success", "error", "always"] = "success"
+) -> Callable[[Handler], Handler]: ...
+def after_response(*hooks: Any, on: str = "success") -> Any:  # noqa: F811
     """
     Go on after the response. As a decorator of a handler, in two forms::
 
@@ -94,13 +140,14 @@ def after_response(*hooks: Any, on: str = "success") -> Any:
 
     Raises:
         TypeError: It was used in another way.
+        ValueError: *on* is none of the three.
     """
     if on not in ("success", "error", "always"):
         raise ValueError(f"after_response takes on='success', 'error' or 'always', not {on!r}")
-    if len(hooks) == 1 and callable(hooks[0]) and is_generator_function(hooks[0]):
+    if len(hooks) == 1 and callable(hooks[0]) and is_generator_function(unwrapped(hooks[0])):
         return _with_continuation(hooks[0])
     for hook in hooks:
-        if not callable(hook) or is_generator_function(hook):
+        if not callable(hook) or is_generator_function(unwrapped(hook)):
             raise TypeError(f"after_response takes functions that are called with the outcome, not {hook!r}")
     if not hooks:
         raise TypeError("after_response needs the hooks to call: @after_response(send_receipt)")
@@ -132,7 +179,7 @@ class _WithHooks:
         return with_hooks
 
 
-def _with_continuation(handler: Handler) -> Handler:
+def _with_continuation(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def with_continuation(*args: Any, **kwargs: Any) -> Any:
         handover = _current()
@@ -201,8 +248,3 @@ def _current() -> Handover:
     if handover is None:
         raise RuntimeError(_OUTSIDE.format("a handler with @after_response"))
     return handover
-
-
-def _close(work: Any) -> None:
-    if hasattr(work, "send") and hasattr(work, "close"):
-        work.close()

@@ -33,20 +33,25 @@ class HttpxConnection:
         Send *call* and return the reply.
 
         Raises:
-            ConnectionLostError: There was no whole reply.
+            ConnectionLostError: There was no whole reply, or the client has been closed.
             MalformedReplyError: What came back is not an HTTP reply.
         """
+        if self._client.is_closed:
+            raise ConnectionLostError("the httpx client has been closed")
+        headers = {"User-Agent": USER_AGENT, **call.headers}
         try:
             reply = self._client.request(
                 call.method,
                 self._url + call.path,
                 content=call.body if call.method == "POST" else None,
-                headers={"User-Agent": USER_AGENT, **call.headers},
+                headers={name.encode(): value.encode() for name, value in headers.items()},  # text has to be ASCII
+                follow_redirects=False,
                 timeout=None if call.method == "GET" else httpx.USE_CLIENT_DEFAULT,
             )
         except httpx.RemoteProtocolError as error:
-            kind = ConnectionLostError if "disconnected" in str(error) else MalformedReplyError
-            raise kind(f"the Runtime API at {self._url} sent no reply: {error}") from error
+            lost = "disconnected" in str(error) or "closed connection" in str(error)
+            kind = ConnectionLostError if lost else MalformedReplyError
+            raise kind(f"no reply from the Runtime API at {self._url}: {error}") from error
         except httpx.HTTPError as error:
             raise ConnectionLostError(f"no reply from the Runtime API at {self._url}: {error!r}") from error
         return Reply(reply.status_code, reply.headers, reply.content)

@@ -18,7 +18,7 @@ from .errors import EventDecodeError, ResultEncodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from typing import Any
 
 log = logging.getLogger("lambda_ric.payloads")
@@ -27,10 +27,12 @@ log = logging.getLogger("lambda_ric.payloads")
 class Payload:
     """A result whose bytes and content type the handler chose itself."""
 
-    def __init__(self, body: bytes, content_type: str = "application/octet-stream") -> None:
+    def __init__(self, body: bytes | bytearray | memoryview, content_type: str = "application/octet-stream") -> None:
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the body of a Payload is bytes, not {type(body).__name__!r}")
         if not content_type.isascii() or not content_type.isprintable():
             raise ValueError(f"{content_type!r} cannot be a content type")
-        self.body = body
+        self.body = bytes(body)
         self.content_type = content_type
 
 
@@ -42,7 +44,9 @@ class Codec:
     """
 
     def __init__(self, *, ascii_only: bool = False) -> None:
-        self._encode = json.JSONEncoder(ensure_ascii=ascii_only).encode
+        encoder = json.JSONEncoder(ensure_ascii=ascii_only)
+        self._encode = encoder.encode
+        self._encode_plain = _fast_encoder(encoder) or self._encode
         self._warned_of_nan = False
 
     def decode(self, body: bytes, content_type: str) -> Any:
@@ -55,7 +59,10 @@ class Codec:
         if content_type != "application/json" and not _is_json(content_type):
             return body
         try:
-            return _DECODER.decode(body.decode("utf-8-sig"))
+            text = body.decode()
+            if text.startswith("\ufeff"):
+                text = text[1:]
+            return _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
             raise EventDecodeError(f"Unable to unmarshal input: {error}") from error
 
@@ -71,27 +78,53 @@ class Codec:
         if isinstance(result, Payload):
             return result.body, result.content_type
         try:
-            text = self._encode(result) if _is_plain(result) else self._encode_rewritten(result)
-        except (TypeError, ValueError, RecursionError) as error:
+            text = self._encode_json(result)
+        except Exception as error:  # the code of a result's classes is the function's
             raise ResultEncodeError(f"Unable to marshal response: {error}") from error
         if not self._warned_of_nan and ("NaN" in text or "Infinity" in text):
             self._warn_of_nan(text)
         # A lone surrogate has no UTF-8 form, but JSON's own escape.
         return text.encode("utf-8", "backslashreplace"), "application/json"
 
+    def _encode_json(self, result: Any) -> str:
+        try:
+            text = self._encode_plain(result)
+        except TypeError:  # something that JSON does not have, or bytes for a key
+            return self._encode_rewritten(result)
+        return text if _is_plain(result) else self._encode_rewritten(result)
+
     def _encode_rewritten(self, result: Any) -> str:
         numbers: list[str] = []
         text = self._encode(_rewritten(result, numbers, set()))
         if numbers:
-            text = _NUMBER_MARKER.sub(lambda marker: numbers[int(marker[1])], text)
+            text = re.sub(_NUMBER_MARKER, lambda marker: numbers[int(marker[1])], text)
         return text
 
     def _warn_of_nan(self, text: str) -> None:
         try:
             _DECODER.decode(text)
+        except RecursionError:
+            return  # too deep to tell
         except ValueError:
             self._warned_of_nan = True
             log.warning("the result holds NaN or Infinity, which JSON does not have: many callers cannot read it")
+
+
+def _fast_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str] | None:
+    """Return what `encoder.encode` does, without making a new C encoder for every result."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return None
+    escape = json.encoder.encode_basestring_ascii if encoder.ensure_ascii else json.encoder.encode_basestring
+    encode = make(None, encoder.default, escape, None, ": ", ", ", False, False, True)
+
+    def encode_plain(result: Any) -> str:
+        try:
+            return "".join(encode(result, 0))
+        except RecursionError:
+            return encoder.encode(result)  # which tells a circle from a depth
+
+    return encode_plain
 
 
 def _is_json(content_type: str) -> bool:
@@ -110,35 +143,27 @@ _PLAIN_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 def _is_plain(result: Any) -> bool:
     """
-    Say whether *result* is made of exactly JSON's own types.
+    Say whether *result*, which could be encoded, is made of exactly JSON's own types.
 
-    Then the standard library's encoder, in C, does all that is needed. It has
-    to be asked first, since that encoder takes a named tuple for an array.
+    If not, the encoder may have written it in another way than AWS's runtime
+    does: it takes a named tuple for an array.
     """
-    seen = set()
     unread = [result]
-    while unread:
-        value = unread.pop()
+    for value in unread:
         kind = type(value)
-        if kind in _PLAIN_SCALARS:
-            continue
         if kind is dict:
-            if not _PLAIN_SCALARS.issuperset(map(type, value)):
-                return False
-            values: Iterable[Any] = value.values()
-        elif kind is list or kind is tuple:
-            values = value
-        else:
+            value = value.values()
+        elif kind is not list and kind is not tuple:
+            if kind in _PLAIN_SCALARS:
+                continue
             return False
-        if not _PLAIN_SCALARS.issuperset(map(type, values)) and id(value) not in seen:
-            seen.add(id(value))
-            unread.extend(values)
+        unread += [item for item in value if type(item) not in _PLAIN_SCALARS]
     return True
 
 
 # Cannot be part of a result: it is made anew in each process.
 _MARKER = f"lambda_ric:{os.urandom(16).hex()}"
-_NUMBER_MARKER = re.compile(f'"{_MARKER}:([0-9]+)"')
+_NUMBER_MARKER = f'"{_MARKER}:([0-9]+)"'
 
 
 def _rewritten(value: Any, numbers: list[str], within: set[int]) -> Any:
@@ -151,8 +176,10 @@ def _rewritten(value: Any, numbers: list[str], within: set[int]) -> Any:
         numbers.append("NaN" if value.is_nan() else str(value))
         return f"{_MARKER}:{len(numbers) - 1}"
     fields = getattr(value, "_asdict", None)
-    if callable(fields):
+    if callable(fields) and not isinstance(value, type):
         value = fields()
+        if not isinstance(value, dict):
+            raise TypeError(f"_asdict() must return a dict, not {type(value).__name__}")
     if not isinstance(value, (dict, list, tuple)):
         return value  # the encoder knows what to say of it
     if id(value) in within:
@@ -160,14 +187,19 @@ def _rewritten(value: Any, numbers: list[str], within: set[int]) -> Any:
     within.add(id(value))
     rewritten: Any
     if isinstance(value, dict):
-        rewritten = {
-            key.decode() if isinstance(key, bytes) else key: _rewritten(item, numbers, within)
-            for key, item in value.items()
-        }
+        rewritten = {_key(key): _rewritten(item, numbers, within) for key, item in value.items()}
     else:
         rewritten = [_rewritten(item, numbers, within) for item in value]
     within.remove(id(value))
     return rewritten
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, bytes):
+        return key.decode()
+    if isinstance(key, (str, int, float)) or key is None:
+        return key
+    raise TypeError(f"keys must be str, int, float, bool or None, not {type(key).__name__}")
 
 
 def _is_decimal(value: Any) -> bool:

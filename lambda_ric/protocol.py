@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 
 from .errors import ConnectionLostError, MalformedReplyError
@@ -33,7 +34,8 @@ ERROR_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
 """The largest body of a buffered response: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
-USER_AGENT = f"lambda-ric/{__version__}"
+USER_AGENT = f"lambda-ric/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
+_USER_AGENT = f"User-Agent: {USER_AGENT}\r\n"
 
 # A deadline further away than this is none: emulators send 1970, or a date a
 # million times too far ahead. Lambda's own longest is 90 minutes.
@@ -44,63 +46,65 @@ _FAR_FROM_NOW = 366 * 24 * 3600
 
 
 class Call:
-    """One request to the Runtime API."""
+    """One request to the Runtime API; *fields* are its headers, each with its line break."""
 
-    __slots__ = ("body", "headers", "method", "path")
+    __slots__ = ("body", "fields", "method", "path")
 
-    def __init__(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+    def __init__(self, method: str, path: str, fields: str = "", body: bytes = b"") -> None:
         self.method = method
         self.path = path
-        self.headers = headers or {}
+        self.fields = fields
         self.body = body
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers by name."""
+        return dict(line.split(": ", 1) for line in self.fields.split("\r\n")[:-1])
 
     def encode(self, address: Address) -> bytes:
         """Return the request as the bytes that go over a connection to *address*."""
-        lines = [
-            f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\n"
-        ]
-        lines += [f"{name}: {value}\r\n" for name, value in self.headers.items()]
-        if self.method == "POST":
-            lines.append(f"Content-Length: {len(self.body)}\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1") + self.body
+        length = f"Content-Length: {len(self.body)}\r\n" if self.method == "POST" else ""
+        head = (
+            f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\n"
+            f"Host: {address.text}\r\n{_USER_AGENT}{self.fields}{length}\r\n"
+        )
+        # As the headers of an event were decoded: an invocation id goes back as it came.
+        return head.encode() + self.body
 
 
-NEXT = Call("GET", f"{API}/invocation/next")
+NEXT = Call("GET", f"{API}/invocation/next", "Accept: */*\r\n")
 RESTORE_NEXT = Call("GET", f"{API}/restore/next")
 
 
 def response(invocation: Invocation, body: bytes, content_type: str) -> Call:
     """Answer *invocation* with *body*."""
-    return _answer(invocation, "response", {"Content-Type": content_type}, body)
+    return _answer(invocation, "response", f"Content-Type: {content_type}\r\n", body)
 
 
 def error(invocation: Invocation, document: bytes, error_type: str, cause: str) -> Call:
     """Answer *invocation* with an error document and, for X-Ray, its cause."""
-    headers = {"Content-Type": "application/json", ERROR_TYPE: _header_text(error_type), ERROR_CAUSE: cause}
-    return _answer(invocation, "error", headers, document)
+    return _answer(invocation, "error", f"{_error_fields(error_type)}{ERROR_CAUSE}: {cause}\r\n", document)
 
 
 def init_error(document: bytes, error_type: str) -> Call:
     """Say that this environment cannot be initialised; the process has to exit next."""
-    return _failure("init", document, error_type)
+    return Call("POST", f"{API}/init/error", _error_fields(error_type), document)
 
 
 def restore_error(document: bytes, error_type: str) -> Call:
     """Say that the hooks after a restore from a snapshot failed; the process has to exit next."""
-    return _failure("restore", document, error_type)
+    return Call("POST", f"{API}/restore/error", _error_fields(error_type), document)
 
 
-def _answer(invocation: Invocation, kind: str, headers: dict[str, str], body: bytes) -> Call:
+def _answer(invocation: Invocation, kind: str, fields: str, body: bytes) -> Call:
     if invocation.invocation_id:
         # Tells this attempt from a retry with the same request id; never invented.
-        headers[INVOCATION_ID] = invocation.invocation_id
-    return Call("POST", f"{API}/invocation/{_path_segment(invocation.request_id)}/{kind}", headers, body)
+        fields += f"{INVOCATION_ID}: {invocation.invocation_id}\r\n"
+    return Call("POST", f"{API}/invocation/{_path_segment(invocation.request_id)}/{kind}", fields, body)
 
 
-def _failure(phase: str, document: bytes, error_type: str) -> Call:
-    headers = {"Content-Type": "application/json", ERROR_TYPE: _header_text(error_type)}
-    return Call("POST", f"{API}/{phase}/error", headers, document)
+def _error_fields(error_type: str) -> str:
+    return f"Content-Type: application/json\r\n{ERROR_TYPE}: {_header_text(error_type)}\r\n"
 
 
 def _path_segment(text: str) -> str:
@@ -135,8 +139,7 @@ class Invocation:
     """One event, and what Lambda says of it."""
 
     __slots__ = (
-        "body", "client_context", "cognito_identity", "content_type", "deadline", "function_arn",
-        "invocation_id", "request_id", "tenant_id", "trace_id",
+        "_headers", "body", "content_type", "deadline", "invocation_id", "received_at", "request_id", "trace_id"
     )  # fmt: skip
 
     def __init__(self, reply: Reply, now: float) -> None:
@@ -151,16 +154,34 @@ class Invocation:
         if not request_id:
             raise MalformedReplyError(f"the next event came without the header {REQUEST_ID}: it cannot be answered")
         self.request_id: str = request_id
+        self.received_at = now
         self.deadline = _deadline(header("lambda-runtime-deadline-ms"), now)
         """When Lambda ends the invocation, in seconds since 1970; infinite when it did not say."""
-        self.function_arn = header("lambda-runtime-invoked-function-arn", "")
         self.trace_id = header("lambda-runtime-trace-id") or None
-        self.client_context = header("lambda-runtime-client-context") or None
-        self.cognito_identity = header("lambda-runtime-cognito-identity") or None
-        self.tenant_id = header("lambda-runtime-aws-tenant-id") or None
         self.invocation_id = header("lambda-runtime-invocation-id") or None
         self.content_type = header("content-type") or "application/json"
         self.body = reply.body
+        self._headers = reply.headers
+
+    @property
+    def function_arn(self) -> str:
+        """The function's name as the caller used it, empty when Lambda did not say."""
+        return self._headers.get("lambda-runtime-invoked-function-arn", "")
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant on whose behalf the function was called."""
+        return self._headers.get("lambda-runtime-aws-tenant-id") or None
+
+    @property
+    def client_context(self) -> str | None:
+        """The client context, as JSON."""
+        return self._headers.get("lambda-runtime-client-context") or None
+
+    @property
+    def cognito_identity(self) -> str | None:
+        """The Cognito identity, as JSON."""
+        return self._headers.get("lambda-runtime-cognito-identity") or None
 
 
 def _deadline(text: str | None, now: float) -> float:
@@ -186,6 +207,7 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._size = 0
         self._head: tuple[int, dict[str, str], bool] | None = None
         self._length: int | None = None
         self._chunks: list[bytes] | None = None
@@ -197,7 +219,14 @@ class ReplyParser:
 
     def feed(self, data: bytes) -> Reply | None:
         """Take *data* in; return the reply once it is whole."""
+        if not self._buffer and self._head is None:
+            reply = _read_whole(data)
+            if reply is not None:
+                return reply
         self._buffer += data
+        self._size += len(data)
+        if self._size > self.MAX_HEAD + self.MAX_BODY:
+            raise MalformedReplyError(f"the reply is larger than {self.MAX_HEAD + self.MAX_BODY} bytes")
         while self._head is None:
             if not self._read_head():
                 return None
@@ -224,7 +253,7 @@ class ReplyParser:
 
     def _read_head(self) -> bool:
         buffer = self._buffer
-        blank_line = _BLANK_LINE.search(buffer)
+        blank_line = re.search(_BLANK_LINE, buffer)
         if blank_line is None:
             if not (buffer.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(bytes(buffer))):
                 raise MalformedReplyError(f"not an HTTP/1.1 reply: {bytes(buffer[:60])!r}")
@@ -233,6 +262,8 @@ class ReplyParser:
             return False
         status, headers, http10 = _parse_head(bytes(buffer[: blank_line.start()]))
         del buffer[: blank_line.end()]
+        if any(" " in name or "\t" in name for name in headers):  # not the name that it looks like, or a folded line
+            raise MalformedReplyError(f"a blank in the name of a header: {', '.join(headers)[:200]!r}")
         if 100 <= status < 200:
             if status == 101:
                 raise MalformedReplyError("the server switched protocols, which nobody asked for")
@@ -240,12 +271,12 @@ class ReplyParser:
         connection = headers.get("connection", "").lower()
         closes = "close" in connection or (http10 and "keep-alive" not in connection)
         self._head = status, headers, closes
-        if "transfer-encoding" in headers:
+        if status in (204, 304):
+            self._length = 0  # whatever the headers say (RFC 9112, 6.3)
+        elif "transfer-encoding" in headers:
             if headers["transfer-encoding"].lower() != "chunked":
-                raise MalformedReplyError(f"unknown transfer encoding {headers['transfer-encoding']!r}")
+                raise MalformedReplyError(f"unknown transfer encoding {headers['transfer-encoding'][:60]!r}")
             self._chunks = []
-        elif status in (204, 304):
-            self._length = 0
         elif "content-length" in headers:
             self._length = _body_length(headers["content-length"], self.MAX_BODY)
         return True
@@ -262,7 +293,7 @@ class ReplyParser:
                 if self._take(line_end + 1).strip() == b"":
                     return self._finish(b"".join(chunks))
                 continue
-            size_line = _CHUNK_SIZE.match(self._buffer)
+            size_line = re.match(_CHUNK_SIZE, self._buffer)
             if size_line is None:
                 raise MalformedReplyError(f"not the size of a chunk: {bytes(self._buffer[:60])!r}")
             size = int(size_line[1], 16)
@@ -292,14 +323,62 @@ class ReplyParser:
         # Bytes after the reply answer no request: the two sides are out of step.
         reply = Reply(status, headers, body, closes=closes or says_close or bool(self._buffer))
         self._head = self._length = self._chunks = None
+        self._size = 0
         return reply
 
 
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?(?:\n|\Z)", re.ASCII)
-_HEADER = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE)
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+# Compiled when they are first needed: most environments never meet a reply that is not plain.
+_BLANK_LINE = rb"\r?\n\r?\n"
+_CHUNK_SIZE = rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n"
 _LONGEST_LINE = 8192
+
+
+def _read_whole(data: bytes) -> Reply | None:
+    """
+    Return the reply if *data* is a plain one and all of it, as nearly every one is.
+
+    None says nothing: the parser reads it again, with every check.
+    """
+    head, _, body = data.partition(b"\r\n\r\n")
+    if body.endswith(_LAST_CHUNK):
+        return _read_one_chunk(head, body)
+    return _read_plain(head, body)
+
+
+def _read_one_chunk(head: bytes, body: bytes) -> Reply | None:
+    # Lambda's server sends an event of more than 2 KB as chunks: most often one.
+    size, _, rest = body.partition(b"\r\n")
+    chunk = rest[: -len(_LAST_CHUNK)]
+    if size.lower() != b"%x" % len(chunk) or b"\r\nTransfer-Encoding: chunked" not in head:
+        return None
+    return _read_plain(head.replace(b"Transfer-Encoding: chunked", b"Content-Length: %d" % len(chunk)), chunk)
+
+
+def _read_plain(head: bytes, body: bytes) -> Reply | None:
+    try:
+        first, *lines = head.decode().split("\r\n")
+    except UnicodeDecodeError:
+        return None
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip(" \t\r")
+    status = _PLAIN_STATUSES.get(first[:13])
+    if (
+        headers.get("content-length") != str(len(body))
+        or len(headers) != len(lines)
+        or head.count(b"\n") != len(lines)
+        or b"\0" in head
+        or status is None
+        or "transfer-encoding" in headers
+        or "connection" in headers
+    ):
+        return None
+    return Reply(status, headers, body)
+
+
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+_PLAIN_STATUSES = {"HTTP/1.1 200 ": 200, "HTTP/1.1 202 ": 202}
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str], bool]:
@@ -307,17 +386,31 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str], bool]:
         text = head.decode()  # Lambda sends the client context, JSON with any characters, as UTF-8
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-    first = _STATUS_LINE.match(text)
-    if first is None:
-        raise MalformedReplyError(f"not the first line of an HTTP/1.1 reply: {head[:60]!r}")
-    fields = _HEADER.findall(text, first.end())
-    if len(fields) != (text.count("\n", first.end()) + 1 if first.end() < len(text) else 0):
-        raise MalformedReplyError(f"not the headers of an HTTP/1.1 reply: {text[first.end() :][:200]!r}")
+    if "\0" in text:  # no environment variable can hold it
+        raise MalformedReplyError(f"a null character in the head of a reply: {text[:200]!r}")
+    first, *lines = text.split("\n")
+    version, status = first[:9], first[9:12]
+    code = int(status) if status.isascii() and status.isdigit() else 0
+    if version not in ("HTTP/1.1 ", "HTTP/1.0 ") or code < 100 or first[12:13].strip():
+        raise MalformedReplyError(f"not the first line of an HTTP/1.1 reply: {first[:60]!r}")
     headers: dict[str, str] = {}
-    for name, value in fields:
-        key = name.lower()
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise MalformedReplyError(f"not a header: {line[:60]!r}")
+        headers[name.lower()] = value.strip(" \t\r")
+    if len(headers) < len(lines):
+        headers = _joined(lines)
+    return code, headers, version == "HTTP/1.0 "
+
+
+def _joined(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        key, value = name.lower(), value.strip(" \t\r")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return int(first[2]), headers, first[1] == "0"
+    return headers
 
 
 def _body_length(text: str, most: int) -> int:

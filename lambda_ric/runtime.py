@@ -21,7 +21,8 @@ import time
 from contextvars import copy_context
 from functools import partial
 
-from .background import Background, BackgroundTask, Summary, name_of
+from .background import Background
+from .background_task import BackgroundTask, Summary, name_of
 from .context import LambdaContext, current_invocation
 from .errors import AnswerRefusedError, HandlerTimeoutError
 from .event_loop import EventLoop, is_awaitable
@@ -29,6 +30,7 @@ from .failures import Failure
 from .handover import Handover, current_handover
 from .hooks import Hooks, Outcome
 from .interrupt import Interrupt, TimeUp, stopped_at
+from .logs import Logs, tell
 from .payloads import Codec
 from .spans import Spans
 from .threads import carry_context_into_pools
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .client import RuntimeClient
-    from .logs import Logs
     from .protocol import Invocation
     from .settings import Settings
 
@@ -57,6 +58,7 @@ class Runtime:
         logs: Logs,
         hooks: Hooks,
         codec: Codec | None = None,
+        event_loop: EventLoop | None = None,
     ) -> None:
         self._handler = handler
         self._client = client
@@ -65,8 +67,8 @@ class Runtime:
         self._hooks = hooks
         self._codec = codec or Codec(ascii_only=settings.ascii_json)
         self._spans = Spans(settings.spans_fd)
-        self._interrupt = Interrupt()
-        self._event_loop = EventLoop(self._interrupt, grace=settings.deadline_margin / 4)
+        self._event_loop = event_loop or EventLoop(Interrupt())
+        self._grace = settings.deadline_margin / 4
         self._abandoned: list[BackgroundTask] = []
 
     def start(self) -> None:
@@ -94,35 +96,48 @@ class Runtime:
 
     def _serve(self, invocation: Invocation) -> tuple[Outcome, list[BackgroundTask]]:
         current_invocation.set(invocation)
-        background = Background(invocation, self._settings, self._event_loop, self._interrupt, self._spans)
-        handover = Handover(background)
+        handover = Handover(invocation, self._make_background)
         current_handover.set(handover)
         _set_trace_id(invocation.trace_id)
         carry_context_into_pools()
         self._event_loop.begin_invocation()
 
-        outcome = self._invoke(invocation)
-        self._after(invocation, outcome, handover)
+        soft_deadline, until = self._time_limits(invocation)
+        outcome = self._invoke(invocation, soft_deadline, again=max((until - soft_deadline) / 2, self._grace))
+        tasks = self._after(outcome, handover, until)
         self._logs.flush()
         if isinstance(outcome.error, (SystemExit, KeyboardInterrupt)):
             raise outcome.error
-        return outcome, background.tasks
+        return outcome, tasks
+
+    def _time_limits(self, invocation: Invocation) -> tuple[float, float]:
+        """Return when the handler is interrupted, and when the work after it ends."""
+        # Where Lambda gives very little time, half of it stays the handler's.
+        left = invocation.deadline - invocation.received_at
+        until = invocation.deadline - min(self._settings.deadline_margin, left / 4)
+        if self._settings.soft_deadline is None:
+            return math.inf, until
+        return invocation.deadline - min(self._settings.soft_deadline, left / 2), until
+
+    def _make_background(self, invocation: Invocation) -> Background:
+        return Background(invocation, self._settings, self._event_loop, self._spans)
 
     # Until the caller has its answer...
 
-    def _invoke(self, invocation: Invocation) -> Outcome:
+    def _invoke(self, invocation: Invocation, soft_deadline: float, *, again: float) -> Outcome:
         outcome = Outcome(None, None, None, None, 0.0)
-        started_at = time.time()
+        started_at = invocation.received_at
         try:
             outcome.context = LambdaContext.of(invocation)
             outcome.event = self._codec.decode(invocation.body, invocation.content_type)
-            with self._interrupt.at(self._soft_deadline(invocation)):
+            with self._event_loop.interrupt.at(soft_deadline, again=again):
                 for hook in self._hooks.before:
                     self._resolve(hook(outcome.event, outcome.context))
                 outcome.result = self._resolve(self._handler(outcome.event, outcome.context))
             body, content_type = self._codec.encode(outcome.result)
         except TimeUp as interrupted:
             outcome.error = self._timeout(interrupted, invocation, started_at)
+            self._event_loop.settle(self._grace)
         except BaseException as error:  # SystemExit too: the caller is told before the process ends
             outcome.error = error
         ended_at = time.time()
@@ -134,10 +149,11 @@ class Runtime:
                 self._fail(invocation, outcome.error)
         except AnswerRefusedError as refused:
             # The platform has answered the caller itself, and an error may not follow a response.
-            log.error("%s", refused)
+            tell(log, logging.ERROR, "%s", refused)
             outcome.error = outcome.error or refused
-        state = "succeeded" if outcome.error is None else "failed"
-        self._spans.ended(invocation.request_id, "handler", self._settings.handler, state, started_at, ended_at)
+        if self._spans.wanted:
+            state = "succeeded" if outcome.error is None else "failed"
+            self._spans.ended(invocation.request_id, "handler", self._settings.handler, state, started_at, ended_at)
         return outcome
 
     def _fail(self, invocation: Invocation, error: BaseException) -> None:
@@ -151,14 +167,6 @@ class Runtime:
             result = self._event_loop.run(result)
         return result
 
-    def _soft_deadline(self, invocation: Invocation) -> float:
-        # Where Lambda gives very little time, half of it stays the handler's.
-        left = invocation.deadline - time.time()
-        self._margin = min(self._settings.deadline_margin, left / 4)
-        if self._settings.soft_deadline is None:
-            return math.inf
-        return invocation.deadline - min(self._settings.soft_deadline, left / 2)
-
     def _timeout(self, interrupted: TimeUp, invocation: Invocation, started_at: float) -> HandlerTimeoutError:
         left_ms = (invocation.deadline - time.time()) * 1000
         error = HandlerTimeoutError(
@@ -169,10 +177,11 @@ class Runtime:
 
     # ...and after it, when nothing can fail the invocation any more.
 
-    def _after(self, invocation: Invocation, outcome: Outcome, handover: Handover) -> None:
+    def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
+        if not (self._hooks.after or self._abandoned or self._event_loop.in_use) and handover.close_unused():
+            return []
         background = handover.background
         started_at = time.time()
-        until = invocation.deadline - self._margin
         for name, go_on in handover.continuations:
             background.run_now("continuation", name, partial(go_on, outcome), until)
         for hook in (*handover.hooks_after(outcome), *self._hooks.after):
@@ -181,22 +190,33 @@ class Runtime:
         if self._abandoned:
             self._wait_for_abandoned(until)
         if background.tasks:
-            self._logs.summary(Summary(background, time.time() - started_at))
+            self._logs.summary(Summary(handover.invocation.request_id, background.tasks, time.time() - started_at))
             self._abandoned = background.abandoned()
+        return background.tasks
 
     def _wait_for_abandoned(self, until: float) -> None:
         # Once only: a thread that hangs for good must not cost every later invocation its whole time.
         for task in self._abandoned:
             if not task.wait_after_abandonment(until - time.time()):
-                log.warning(
-                    "background %s %s is still running in its thread: no longer waited for", task.kind, task.name
+                tell(
+                    log,
+                    logging.WARNING,
+                    "background %s %s is still running in its thread: no longer waited for",
+                    task.kind,
+                    task.name,
                 )
         self._abandoned = []
+
+
+# The names and values of os.environ as it keeps them. To assign to it calls setenv, of which glibc keeps every value
+# for ever: 150 bytes an invocation, and a twentieth of its time. Python code sees no difference; a child process does,
+# when it is started without env=.
+_ENVIRON: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
 
 
 def _set_trace_id(trace_id: str | None) -> None:
     # Where the X-Ray SDK and Powertools look for it, also during background work.
     if trace_id:
-        os.environ["_X_AMZN_TRACE_ID"] = trace_id
-    else:
-        os.environ.pop("_X_AMZN_TRACE_ID", None)
+        _ENVIRON[b"_X_AMZN_TRACE_ID"] = trace_id.encode()
+    elif b"_X_AMZN_TRACE_ID" in _ENVIRON:
+        del os.environ["_X_AMZN_TRACE_ID"]

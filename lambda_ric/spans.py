@@ -18,6 +18,11 @@ class Spans:
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody reads them."""
+        return self._descriptor is not None
+
     def ended(self, request_id: str, kind: str, name: str, state: str, start: float, end: float) -> None:
         """Tell of one piece of work; *start* and *end* are seconds since 1970."""
         if self._descriptor is None:

@@ -12,23 +12,28 @@ For the tests of functions: one invocation, in this process, to the end of its b
 
 from __future__ import annotations
 
+import atexit
 import json
+import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from .client import RuntimeClient
+from .event_loop import EventLoop
 from .hooks import PROCESS_HOOKS, Hooks, Outcome
+from .interrupt import Interrupt
 from .logs import Logs
 from .payloads import Codec
 from .protocol import Call, Invocation, Reply
 from .runtime import Runtime
 from .settings import Settings
+from .threads import carry_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .background import BackgroundTask
+    from .background_task import BackgroundTask
 
 
 class Invoked:
@@ -61,16 +66,21 @@ def invoke(
     Call *handler* with *event* as the runtime does, and wait for its background work.
 
     *timeout* is the function's, in seconds; *environ* holds settings of the
-    runtime, ``LAMBDA_RIC_*``. Must be called on the main thread for the
-    timeout to interrupt synchronous code.
+    runtime, ``LAMBDA_RIC_*``. The timeout interrupts synchronous code on the
+    main thread only, and if nothing else uses SIGALRM: pytest-timeout does,
+    unless its method is ``thread``.
 
     Raises:
         TypeError: *event* has no JSON form.
+        RuntimeError: An event loop is running, as in an asynchronous test.
         SystemExit: The handler raised it.
     """
+    if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
+        raise RuntimeError("an event loop is running here, which Lambda has none of: call invoke in a synchronous test")
+    carry_context()
     answered = _Answered()
     settings = Settings(environ or {})
-    runtime = Runtime(handler, RuntimeClient(answered), settings, Logs(settings), hooks)
+    runtime = Runtime(handler, RuntimeClient(answered), settings, Logs(settings), hooks, event_loop=_EVENT_LOOP)
     headers = {
         "lambda-runtime-aws-request-id": str(uuid.uuid4()),
         "lambda-runtime-deadline-ms": str(int((time.time() + timeout) * 1000)),
@@ -79,6 +89,11 @@ def invoke(
     body, _ = Codec().encode(event)
     outcome, tasks = runtime.serve(Invocation(Reply(200, headers, body), time.time()))
     return Invoked(outcome, answered.payload, tasks)
+
+
+# One for all invocations, as in an environment: clients that the function keeps stay with it.
+_EVENT_LOOP = EventLoop(Interrupt())
+atexit.register(_EVENT_LOOP.close)
 
 
 class _Answered:

@@ -15,6 +15,8 @@ import sys
 import threading
 from contextvars import copy_context
 
+from .failures import exc_info
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +55,8 @@ def carry_context() -> None:
 def carry_context_into_pools() -> None:
     """Do the same for work submitted to thread pools, once their module has been loaded."""
     module = sys.modules.get("concurrent.futures.thread")
+    if module is None:
+        return
     executor: type[ThreadPoolExecutor] | None = getattr(module, "ThreadPoolExecutor", None)
     submit: Any = getattr(executor, "submit", None)
     if executor is None or getattr(submit, "carries_context", False):
@@ -72,4 +76,5 @@ def _log_exception(args: Any) -> None:
     if args.exc_type is SystemExit:
         return
     name = args.thread.name if args.thread else "an unknown thread"
-    log.error("exception in thread %s", name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+    error = args.exc_value if args.exc_value is not None else args.exc_type()
+    log.error("exception in thread %s", name, exc_info=exc_info(error))

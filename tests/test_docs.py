@@ -34,8 +34,9 @@ def blocks(language: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("source", blocks("python"))
-def test_python_example_runs(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_example_runs(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A handler is invoked with its background work, a test is called, and nothing fails."""
+    monkeypatch.chdir(tmp_path)
     hooks = Hooks()
     monkeypatch.setattr("lambda_ric.hooks.PROCESS_HOOKS", hooks)
     names: dict[str, Any] = {"__name__": "example"}

@@ -71,6 +71,7 @@ class InitFailure(NamedTuple):
 
     @property
     def failure(self) -> Failure:
+        """The same, as the log has it."""
         return Failure(self.error_type, "the runtime could not be initialised")
 
 

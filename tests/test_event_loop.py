@@ -1,0 +1,393 @@
+"""The environment's event loop: one for life, current on the main thread, idle during synchronous code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import CLEAN_ENVIRONMENT, Serve
+from tests.fakes import Event
+
+
+def test_async_handlers_result_is_the_response(serve: Serve) -> None:
+    """Parity 114: `async def` is a handler like any other."""
+    served = serve(
+        """
+        import asyncio
+
+        async def handler(event, context):
+            await asyncio.sleep(0)
+            return {"got": event, "id": context.aws_request_id}
+        """,
+        1,
+        2,
+    )
+
+    assert served.answers == [
+        {"got": 1, "id": served.api.events[0].request_id},
+        {"got": 2, "id": served.api.events[1].request_id},
+    ]
+    assert served.stderr == ""
+
+
+def test_async_handlers_error_is_the_invocations(serve: Serve) -> None:
+    """With the function's own frames only."""
+    served = serve(
+        """
+        import asyncio
+
+        async def handler(event, context):
+            await asyncio.create_task(inner())
+
+        async def inner():
+            raise ValueError("no")
+        """,
+        None,
+    )
+
+    (error,) = served.answers
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no")
+    assert ["in handler" in error["stackTrace"][0], "in inner" in error["stackTrace"][-1]] == [True, True]
+    assert "/lambda_ric/" not in "".join(error["stackTrace"])
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "work()",
+        "asyncio.get_event_loop().create_task(work())",
+        "asyncio.gather(work(), work())",
+        "Later()",
+        "nested()",
+        "old_style()",
+    ],
+)
+def test_whatever_awaitable_a_handler_returns_is_awaited(serve: Serve, returned: str) -> None:
+    """Parity 115: the returned object decides; a plain function may return an awaitable of any kind."""
+    served = serve(
+        f"""
+        import asyncio, types
+
+        async def work():
+            await asyncio.sleep(0)
+            return "done"
+
+        async def nested():
+            return work()
+
+        @types.coroutine
+        def old_style():
+            return (yield from work())
+
+        class Later:
+            def __await__(self):
+                return work().__await__()
+
+        def handler(event, context):
+            return {returned}
+        """,
+        None,
+        None,
+    )
+
+    assert served.answers in (["done"] * 2, [["done", "done"]] * 2)
+    assert served.stderr == ""
+
+
+def test_handler_behind_a_synchronous_decorator_is_awaited(serve: Serve) -> None:
+    """Parity 115, 142: `iscoroutinefunction` is False behind most decorators, so it is not asked."""
+    served = serve(
+        """
+        import functools
+
+        def logged(inner):
+            @functools.wraps(inner)
+            def wrapper(event, context):
+                print("called")
+                return inner(event, context)
+            return wrapper
+
+        @logged
+        async def handler(event, context):
+            return "done"
+        """,
+        None,
+    )
+
+    assert served.answers == ["done"]
+
+
+def test_generator_is_no_awaitable(serve: Serve) -> None:
+    """Parity 115: a generator that nobody marked has no JSON form, and says so."""
+    served = serve("def handler(event, context): yield 1", None)
+
+    assert served.answers[0]["errorType"] == "Runtime.MarshalError"
+
+
+def test_one_loop_lives_as_long_as_the_environment(serve: Serve) -> None:
+    """Edge 12: clients and tasks of the function's stay with it; it is never closed."""
+    served = serve(
+        """
+        import asyncio
+        from lambda_ric import after_invoke, before_invoke, wait_until
+
+        loops = []
+
+        async def note(*_):
+            loops.append(asyncio.get_running_loop())
+
+        before_invoke(note)
+        after_invoke(note)
+
+        async def handler(event, context):
+            await note()
+            wait_until(note)
+            return [len(loops), len(set(map(id, loops))), loops[0].is_closed()]
+        """,
+        None,
+        None,
+        None,
+    )
+
+    assert served.answers == [[2, 1, False], [6, 1, False], [10, 1, False]]
+
+
+def test_client_of_the_first_invocation_serves_the_second(serve: Serve) -> None:
+    """A lock, a queue or a connection pool at module level is bound to one loop."""
+    served = serve(
+        """
+        import asyncio
+
+        queue = asyncio.Queue()
+
+        async def consume():
+            while True:
+                event, answer = await queue.get()
+                answer.set_result(event)
+
+        consumer = None
+
+        async def handler(event, context):
+            global consumer
+            consumer = consumer or asyncio.create_task(consume())
+            answer = asyncio.get_running_loop().create_future()
+            await queue.put((event, answer))
+            return await answer
+        """,
+        "first",
+        "second",
+    )
+
+    assert served.answers == ["first", "second"]
+
+
+def test_synchronous_handler_finds_a_current_loop_that_is_idle(serve: Serve) -> None:
+    """Parity 113, 144: what Mangum and Powertools do, on the first invocation and on later ones."""
+    served = serve(
+        """
+        import asyncio, threading, warnings
+        warnings.simplefilter("error")
+
+        class Adapter:
+            def __call__(self, event, context):
+                loop = asyncio.get_event_loop()
+                task = loop.create_task(self.run(event))
+                loop.run_until_complete(task)
+                return [task.result(), id(loop), threading.current_thread() is threading.main_thread()]
+
+            async def run(self, event):
+                await asyncio.sleep(0)
+                return event
+
+        handler = Adapter()
+        """,
+        1,
+        2,
+        3,
+    )
+
+    results = served.answers
+    assert [result[0] for result in results] == [1, 2, 3]
+    assert len({result[1] for result in results}) == 1
+    assert all(result[2] for result in results)
+
+
+@pytest.mark.parametrize(
+    "used",
+    ["asyncio.run(nothing())", "asyncio.Runner().__enter__().close()", "asyncio.set_event_loop(None)"],
+)
+def test_current_loop_comes_back_after_asyncio_run(serve: Serve, used: str) -> None:
+    """Parity 113: `asyncio.run` clears the current loop; the next invocation has it again."""
+    served = serve(
+        f"""
+        import asyncio
+
+        async def nothing(): ...
+
+        def handler(event, context):
+            loop = asyncio.get_event_loop()
+            {used}
+            return id(loop)
+        """,
+        None,
+        None,
+    )
+
+    assert served.answers[0] == served.answers[1]
+
+
+def test_asyncio_run_works_in_a_synchronous_handler(serve: Serve) -> None:
+    """No loop is running while synchronous code does (Parity 113)."""
+    served = serve(
+        """
+        import asyncio
+
+        async def work():
+            await asyncio.sleep(0)
+            return "done"
+
+        def handler(event, context):
+            return asyncio.run(work())
+        """,
+        None,
+        None,
+    )
+
+    assert served.answers == ["done", "done"]
+
+
+def test_loop_is_the_current_one_for_startup_hooks_too(serve: Serve) -> None:
+    """Clients are often made there."""
+    served = serve(
+        """
+        import asyncio
+        from lambda_ric import on_startup
+
+        loops = []
+
+        @on_startup
+        async def connect():
+            loops.append(asyncio.get_running_loop())
+
+        @on_startup
+        def prepare():
+            loops.append(asyncio.get_event_loop())
+
+        async def handler(event, context):
+            return loops == [asyncio.get_running_loop()] * 2
+        """,
+        None,
+    )
+
+    assert served.answers == [True]
+
+
+def test_loop_that_the_function_closes_is_replaced_with_a_warning(serve: Serve) -> None:
+    """What belonged to it is lost: that is said, and the next invocation works."""
+    served = serve(
+        """
+        import asyncio
+
+        def handler(event, context):
+            loop = asyncio.get_event_loop()
+            assert not loop.is_closed()
+            if event:
+                loop.close()
+        """,
+        True,
+        False,
+        False,
+    )
+
+    assert [post.name for post in served.posts] == ["response"] * 3
+    assert served.stdout.count("the event loop was closed by the function's code") == 1
+
+
+def test_loop_closed_with_work_on_it_fails_that_work_only(serve: Serve) -> None:
+    """A task of the closed loop cannot be awaited on the new one."""
+    served = serve(
+        """
+        import asyncio
+        from lambda_ric import wait_until
+
+        async def work():
+            await asyncio.sleep(0)
+
+        def handler(event, context):
+            loop = asyncio.get_event_loop()
+            wait_until(loop.create_task(work()))
+            wait_until(work)
+            loop.close()
+        """,
+        None,
+        None,
+        env={"LAMBDA_RIC_ORPHANS": "adopt"},
+    )
+
+    assert [post.name for post in served.posts] == ["response"] * 2
+    assert "Tasks: 2\tSucceeded: 1\tFailed: 1 (work)" in served.summaries[0]
+
+
+def test_system_exit_of_an_async_handler_ends_the_process_after_the_answer(serve: Serve) -> None:
+    """As in a synchronous one; asyncio does not tell it once more."""
+    served = serve(
+        """
+        import asyncio, sys
+
+        async def handler(event, context):
+            await asyncio.sleep(0)
+            sys.exit(7)
+        """,
+        None,
+    )
+
+    assert served.exit_code == 7
+    assert [post.name for post in served.posts] == ["error"]
+    assert served.answers[0]["errorType"] == "SystemExit"
+    assert "never retrieved" not in served.stdout + served.stderr
+
+
+def test_loop_is_left_behind_without_a_word_when_the_process_ends(serve: Serve) -> None:
+    """What still stands on it does not spoil the log."""
+    served = serve(
+        """
+        import asyncio
+        from lambda_ric import wait_until
+
+        async def ignoring():
+            while True:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    pass
+
+        def handler(event, context):
+            wait_until(ignoring)
+        """,
+        Event(None, timeout=0.4),
+    )
+
+    assert "Abandoned: 1 (ignoring)" in served.summaries[0]
+    assert served.stderr == ""
+    assert "failed" not in served.stdout.replace("next event failed", "")
+
+
+def test_invocations_without_asyncio_make_no_loop() -> None:
+    """It costs a cold start more than the rest of the runtime together."""
+    code = """
+import sys
+from lambda_ric.event_loop import EventLoop
+from lambda_ric.interrupt import Interrupt
+
+event_loop = EventLoop(Interrupt())
+event_loop.begin_invocation()
+assert not event_loop.in_use
+assert "asyncio" not in sys.modules
+import asyncio
+event_loop.begin_invocation()
+assert event_loop.in_use
+event_loop.close()
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=20, env=CLEAN_ENVIRONMENT)

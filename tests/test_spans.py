@@ -1,0 +1,130 @@
+"""The side channel that tells an emulator what ran, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lambda_ric.spans import Spans
+from tests.conftest import Serve, Served
+from tests.fakes import Event, Request
+
+WORK = """
+    import time
+    from lambda_ric import after_invoke, after_response, wait_until
+
+    def fail():
+        raise ValueError("no")
+
+    def nap():
+        time.sleep(0.05)
+
+    @after_invoke
+    def audit(outcome):
+        pass
+
+    @after_response
+    def handler(event, context):
+        wait_until(nap)
+        wait_until(fail)
+        yield event
+        nap()
+    """
+
+
+def serve_with_spans(serve: Serve, source: str, *events: Any, **options: Any) -> tuple[Served, list[dict[str, Any]]]:
+    """Serve *events* and return the lines of the side channel as well."""
+    read_end, write_end = os.pipe()
+    served = serve(source, *events, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,), **options)
+    os.close(write_end)
+    with open(read_end) as lines:
+        return served, [json.loads(line) for line in lines]
+
+
+def test_every_piece_of_work_is_told(serve: Serve) -> None:
+    """Its kind, its name, how it ended, and for which request."""
+    _, spans = serve_with_spans(serve, WORK, Event("a", "first"), Event("b", "second"))
+
+    told = [(span["request_id"], span["kind"], span["name"], span["state"]) for span in spans]
+    once = [
+        ("handler", "app.handler", "succeeded"),
+        ("continuation", "handler", "succeeded"),
+        ("hook", "audit", "succeeded"),
+        ("task", "fail", "failed"),
+        ("task", "nap", "succeeded"),
+    ]
+    assert sorted(told) == sorted((request_id, *what) for request_id in ("first", "second") for what in once)
+    assert [span[:2] for span in told[:3]] == [("first", "handler"), ("first", "continuation"), ("first", "hook")]
+
+
+def test_handler_that_fails_is_told(serve: Serve) -> None:
+    """A timeline shows it in another colour."""
+    _, spans = serve_with_spans(serve, "def handler(event, context): raise ValueError('no')", None)
+
+    assert [(span["kind"], span["state"]) for span in spans] == [("handler", "failed")]
+
+
+def test_times_are_seconds_since_1970(serve: Serve) -> None:
+    """An emulator draws them on one line with what it saw itself."""
+    before = time.time()
+    _, spans = serve_with_spans(serve, WORK, None)
+    after = time.time()
+
+    assert all(before <= span["start"] <= span["end"] <= after for span in spans)
+    (nap,) = [span for span in spans if span["name"] == "nap"]
+    assert nap["end"] - nap["start"] >= 0.05
+
+
+def test_all_lines_of_an_invocation_are_written_before_the_next_poll(serve: Serve) -> None:
+    """The emulator reads them when the environment stands still."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    at_the_polls = []
+
+    def look(request: Request) -> bytes | None:
+        if request.name == "next":
+            try:
+                at_the_polls.append(os.read(read_end, 1 << 16).count(b"\n"))
+            except BlockingIOError:
+                at_the_polls.append(0)
+        return None
+
+    serve(WORK, 1, 2, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,), intercept=look)
+    os.close(write_end)
+    os.close(read_end)
+
+    assert at_the_polls == [0, 5, 5]
+
+
+def test_reader_that_has_gone_does_not_disturb_the_loop(serve: Serve) -> None:
+    """The channel is a convenience."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    served = serve(WORK, 1, 2, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,))
+    os.close(write_end)
+
+    assert served.answers == [1, 2]
+
+
+def test_number_of_no_descriptor_does_not_disturb_the_loop(serve: Serve) -> None:
+    """A variable left over from somewhere is no reason to fail."""
+    assert serve(WORK, 1, env={"LAMBDA_RIC_SPANS_FD": "99"}).answers == [1]
+
+
+def test_name_of_a_task_may_have_any_characters(tmp_path: Path) -> None:
+    """One line stays one line, and JSON."""
+    with open(tmp_path / "spans", "w+b") as file:
+        Spans(file.fileno()).ended("id", "task", "line\nbreak \ud800", "succeeded", 1.0, 2.5)
+        file.seek(0)
+        lines = file.readlines()
+
+    assert [json.loads(line)["name"] for line in lines] == ["line\nbreak \ud800"]
+
+
+def test_nothing_is_written_without_a_descriptor() -> None:
+    """As in Lambda."""
+    Spans(None).ended("id", "task", "name", "succeeded", 1.0, 2.5)
