@@ -93,7 +93,7 @@ class FakeRuntimeAPI:
 
     @property
     def address(self) -> str:
-        return "127.0.0.1:%d" % self._listener.getsockname()[1]
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def posts(self) -> list[Request]:

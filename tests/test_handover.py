@@ -1002,7 +1002,7 @@ def yielding(outcome: Outcome) -> Iterator[None]:
 @pytest.mark.parametrize("hooks", [(), (5,), (print, "print"), (print, yielding)])
 def test_hooks_that_cannot_be_called_are_refused(hooks: tuple[Any, ...]) -> None:
     """At import, where the mistake was made."""
-    with pytest.raises(TypeError, match="after_response (takes|needs)"):
+    with pytest.raises(TypeError, match=r"after_response (takes|needs)"):
         after_response(*hooks)
 
 
