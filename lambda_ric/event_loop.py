@@ -118,7 +118,7 @@ class EventLoop:
 
             self._created = WeakKeyDictionary()
             self._loop = asyncio.new_event_loop()
-            self._loop.set_task_factory(self._create_task)
+            self._loop.set_task_factory(self._create_task)  # type: ignore[arg-type,unused-ignore]
         asyncio.set_event_loop(self._loop)
         return self._loop
 
