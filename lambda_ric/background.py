@@ -31,8 +31,8 @@ from .background_task import (
 from .event_loop import EventLoop, discard, is_awaitable, is_coroutine_function, is_generator_function
 from .failures import exc_info
 from .interrupt import TimeUp
-from .logs import tell
 from .spans import Spans
+from .streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from .hooks import PROCESS_HOOKS
 from .logs import Logs
 from .runtime import Runtime
 from .settings import Address, Settings
+from .streams import tell
 from .threads import carry_context
 
 TYPE_CHECKING = False
@@ -100,7 +101,12 @@ def _start(
 ) -> Runtime:
     os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)  # it is taken: a child process must not write to it
     for name in settings.unknown:
-        log.warning("the environment variable %s means nothing to this version: see docs/settings.md", name)
+        tell(
+            log,
+            logging.WARNING,
+            "the environment variable %s means nothing to this version: see docs/settings.md",
+            name,
+        )
     carry_context()
     extend_import_path(settings.task_root, sys.path)
     function = load_handler(handler) if isinstance(handler, str) else handler
@@ -124,7 +130,7 @@ def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, *, snap_start: b
     try:
         runtime.run()
     except RuntimeAPIError as error:
-        log.error("%s", error)
+        tell(log, logging.ERROR, "%s", error)
         return EXIT_INIT_ERROR
     except (SystemExit, KeyboardInterrupt) as error:
         return _exit_code(error)
@@ -163,7 +169,7 @@ def _tell(post: Callable[[], None]) -> None:
         post()
     except (AnswerRefusedError, RuntimeAPIError) as error:
         # On managed instances another worker may have told it before.
-        log.error("%s", error)
+        tell(log, logging.ERROR, "%s", error)
 
 
 def _exit_code(error: BaseException) -> int:

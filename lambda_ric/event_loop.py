@@ -20,6 +20,7 @@ from types import GeneratorType
 
 from .context import current_invocation
 from .interrupt import Interrupt, TimeUp
+from .streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,9 +112,8 @@ class EventLoop:
 
         if self._loop is None or self._loop.is_closed():
             if self._loop is not None:
-                log.warning(
-                    "the event loop was closed by the function's code: what belonged to it is lost; made a new one"
-                )
+                what = "the event loop was closed by the function's code: what belonged to it is lost; made a new one"
+                tell(log, logging.WARNING, what)
             from weakref import WeakKeyDictionary
 
             self._created = WeakKeyDictionary()

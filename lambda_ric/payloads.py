@@ -15,6 +15,7 @@ import re
 import sys
 
 from .errors import EventDecodeError, ResultEncodeError
+from .streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +108,11 @@ class Codec:
             return  # too deep to tell
         except ValueError:
             self._warned_of_nan = True
-            log.warning("the result holds NaN or Infinity, which JSON does not have: many callers cannot read it")
+            tell(
+                log,
+                logging.WARNING,
+                "the result holds NaN or Infinity, which JSON does not have: callers may not read it",
+            )
 
 
 def _fast_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str] | None:

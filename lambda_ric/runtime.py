@@ -30,9 +30,10 @@ from .failures import Failure
 from .handover import Handover, current_handover
 from .hooks import Hooks, Outcome
 from .interrupt import Interrupt, TimeUp, stopped_at
-from .logs import Logs, tell
+from .logs import Logs
 from .payloads import Codec
 from .spans import Spans
+from .streams import tell
 from .threads import carry_context_into_pools
 
 TYPE_CHECKING = False

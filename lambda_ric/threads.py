@@ -16,6 +16,7 @@ import threading
 from contextvars import copy_context
 
 from .failures import exc_info
+from .streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,4 +78,4 @@ def _log_exception(args: Any) -> None:
         return
     name = args.thread.name if args.thread else "an unknown thread"
     error = args.exc_value if args.exc_value is not None else args.exc_type()
-    log.error("exception in thread %s", name, exc_info=exc_info(error))
+    tell(log, logging.ERROR, "exception in thread %s", name, exc_info=exc_info(error))

@@ -17,7 +17,7 @@ import lambda_ric
 PACKAGE = Path(lambda_ric.__file__).parent
 
 ROWS = [
-    ["errors", "version", "interrupt", "spans", "background_task"],
+    ["errors", "version", "interrupt", "spans", "streams", "background_task"],
     ["settings", "failures", "handlers", "payloads"],
     ["protocol", "threads"],
     ["context", "client", "connection", "httpx_connection"],

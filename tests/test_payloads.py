@@ -11,6 +11,8 @@ import logging
 import math
 import pathlib
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -25,7 +27,8 @@ from hypothesis import strategies as st
 
 from lambda_ric import Codec, Payload
 from lambda_ric.errors import EventDecodeError, ResultEncodeError
-from tests.conftest import Serve
+from tests.conftest import CLEAN_ENVIRONMENT, Serve
+from tests.fakes import FakeRuntimeAPI
 
 MODEST = settings(deadline=None, max_examples=150, database=None)
 
@@ -458,24 +461,23 @@ def test_subclass_of_the_codec_reads_and_writes_in_its_own_way() -> None:
     assert [codec.encode([1]), codec.encode("a")] == [(b"[1]", JSON), (b"a", "text/plain")]
 
 
-def test_codec_of_the_user_is_taken_by_run(serve: Serve) -> None:
+def test_codec_of_the_user_is_taken_by_run() -> None:
     """Parity 68."""
-    served = serve(
-        """
-        import lambda_ric, sys
+    program = """
+import lambda_ric
 
-        class Reversed(lambda_ric.Codec):
-            def encode(self, result):
-                body, content_type = super().encode(result)
-                return body[::-1], content_type
+class Reversed(lambda_ric.Codec):
+    def encode(self, result):
+        body, content_type = super().encode(result)
+        return body[::-1], content_type
 
-        if __name__ == "app":
-            sys.exit(lambda_ric.run(lambda event, context: event, codec=Reversed()))
-        """,
-        [1, 2],
-    )
+lambda_ric.run(lambda event, context: event, codec=Reversed())
+"""
+    with FakeRuntimeAPI([1, 2]) as api:
+        environment = {**CLEAN_ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": api.address}
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=40, check=True)
 
-    assert served.posts[0].body == b"]2 ,1["
+    assert api.posts[0].body == b"]2 ,1["
 
 
 # In the loop...
