@@ -77,7 +77,7 @@ class Interrupt:
             return
         self._armed = True
         self._looks = 0
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, _AT_ONCE))
+        signal.setitimer(signal.ITIMER_REAL, seconds if seconds > _AT_ONCE else _AT_ONCE)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -97,7 +97,7 @@ class Interrupt:
         self._cancel = cancel
 
     def _is_usable(self) -> bool:
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != _MAIN_THREAD:
             return False
         installed = getsignal(signal.SIGALRM)
         if installed is self._handler:
@@ -157,6 +157,7 @@ _LOCKING = frozenset(
         "weakref",
     ]
 )
+_MAIN_THREAD = threading.main_thread().ident
 _A_MOMENT = 0.001
 _MOST_LOOKS = 100
 _ENOUGH_LOOKS_ALIKE = 5
