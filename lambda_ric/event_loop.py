@@ -92,9 +92,9 @@ class EventLoop:
         self._created: WeakKeyDictionary[asyncio.Task[Any], tuple[Invocation, str]]
 
     @property
-    def in_use(self) -> bool:
-        """Whether there is a loop."""
-        return self._loop is not None
+    def has_tasks(self) -> bool:
+        """Whether there may be tasks that nobody awaits."""
+        return self._loop is not None and len(self._created) > 0
 
     def owns(self, future: asyncio.Future[Any]) -> bool:
         """Say whether *future* belongs to this loop."""

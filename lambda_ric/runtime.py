@@ -179,7 +179,7 @@ class Runtime:
     # ...and after it, when nothing can fail the invocation any more.
 
     def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
-        if not (self._hooks.after or self._abandoned or self._event_loop.in_use) and handover.close_unused():
+        if not (self._hooks.after or self._abandoned or self._event_loop.has_tasks) and handover.close_unused():
             return []
         background = handover.background
         started_at = time.time()

@@ -383,11 +383,11 @@ from lambda_ric.interrupt import Interrupt
 
 event_loop = EventLoop(Interrupt())
 event_loop.begin_invocation()
-assert not event_loop.in_use
+assert event_loop._loop is None
 assert "asyncio" not in sys.modules
 import asyncio
 event_loop.begin_invocation()
-assert event_loop.in_use
+assert event_loop._loop is not None
 event_loop.close()
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=20, env=CLEAN_ENVIRONMENT)
