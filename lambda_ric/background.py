@@ -75,7 +75,6 @@ class Background:
         self._awaited: set[asyncio.Future[None]] = set()
         self._wake_loop: Callable[[], object] = _do_nothing
         self._failed_runs = 0
-        self._raised_beside: list[BaseException] = []
         self._grace = settings.deadline_margin / 4
 
     # Handing work over...
@@ -133,8 +132,6 @@ class Background:
                 )
             task.state, task.started_at = RUNNING, time.time()
             task._cancel = lambda: _cancel_soon(work)
-            # Its exception is told by the drain; asyncio need not tell it once more.
-            work.get_loop().call_soon_threadsafe(work.add_done_callback, _retrieve_exception)
             self._event_loop.own(work)
         self._known[id(work)] = work, task
         self._add(task, self._coroutines)
@@ -207,7 +204,7 @@ class Background:
         self._stop([orphan for orphan, _ in orphans if self._settings.orphans == "cancel"])
         self._give_up()
         self._name_orphans(orphans)
-        for error in self._raised_beside:
+        for error in self._event_loop.take_raised_beside():
             if not any(error is task._exception for task in self.tasks):
                 tell(log, logging.ERROR, "a task on the event loop raised", exc_info=exc_info(error))
         # Else the work, its context and this registry hold each other, and an event of megabytes with them.
@@ -274,24 +271,19 @@ class Background:
             task._context.run(self._end, task, CANCELLED)
 
     def _run_coroutines(self) -> None:
+        from asyncio import CancelledError
+
         try:
             # Whoever waits here stops waiting at that time; a coroutine that never awaits is interrupted.
             with self._event_loop.interrupt.at(self._until, again=self._grace):
                 self._event_loop.run(self._await_coroutines())
+        except (TimeUp, CancelledError):
+            pass  # CancelledError: of code that cancels every task there is
         except Exception as error:
             # A stop() of the function's code ends one run. What ends them all has made the loop unusable.
             self._failed_runs += 1
             if self._failed_runs >= _MOST_FAILED_RUNS:
                 self._fail_coroutines(error)
-        except BaseException as error:
-            self._note_raised_beside(error)
-
-    def _note_raised_beside(self, error: BaseException) -> None:
-        # The others are our own, and asyncio's when the function's code cancels every task there is.
-        if isinstance(error, (SystemExit, KeyboardInterrupt)):
-            if not _came_from_a_task(error):  # but from a signal handler: the process is to end
-                raise error
-            self._raised_beside.append(error)  # it is told at the end, unless its task was handed over
 
     def _fail_coroutines(self, error: Exception) -> None:
         self._awaited.clear()
@@ -403,12 +395,8 @@ class Background:
         """Cancel *orphans*, and what is still running on the loop because the time is up."""
         running: list[asyncio.Future[Any]] = [*orphans, *self._awaited]
         running += [task._awaitable for task in self._coroutines if _runs_already(task._awaitable)]
-        if not running:
-            return
-        try:
+        if running:
             self._event_loop.cancel(running, self._grace)
-        except BaseException as error:
-            self._note_raised_beside(error)
 
     def _give_up(self) -> None:
         with self._changed:
@@ -473,20 +461,6 @@ def _cancel_soon(future: asyncio.Future[Any]) -> bool:
         return False
     future.get_loop().call_soon_threadsafe(future.cancel)
     return True
-
-
-def _retrieve_exception(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _came_from_a_task(error: BaseException) -> bool:
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_qualname == "Handle._run":  # asyncio's: a step of a task, or another callback
-            return True
-        trace = trace.tb_next
-    return False
 
 
 def _do_nothing() -> None:

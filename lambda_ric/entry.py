@@ -116,9 +116,7 @@ def _start(
 
 
 def _init_failed(error: BaseException, client: RuntimeClient, logs: Logs) -> int:
-    failure = Failure(error)
-    logs.error(failure)
-    _tell(lambda: client.fail_init(failure))
+    _report(error, logs, client.fail_init)
     return _exit_code(error) or EXIT_INIT_ERROR
 
 
@@ -149,27 +147,25 @@ def _restore(client: RuntimeClient, logs: Logs) -> int:
             function(*args, **kwargs)
         client.restore_next()
     except BaseException as error:
-        failure = Failure(error)
-        logs.error(failure)
-        _tell(lambda: client.fail_init(failure, "Runtime.BeforeSnapshotError"))
+        _report(error, logs, lambda failure: client.fail_init(failure, "Runtime.BeforeSnapshotError"))
         return EXIT_BEFORE_SNAPSHOT
     try:
         for function, args, kwargs in registry.get_after_restore() if registry else ():
             function(*args, **kwargs)
     except BaseException as error:
-        failure = Failure(error)
-        logs.error(failure)
-        _tell(lambda: client.fail_restore(failure, "Runtime.AfterRestoreError"))
+        _report(error, logs, lambda failure: client.fail_restore(failure, "Runtime.AfterRestoreError"))
         return EXIT_AFTER_RESTORE
     return 0
 
 
-def _tell(post: Callable[[], None]) -> None:
+def _report(error: BaseException, logs: Logs, post: Callable[[Failure], None]) -> None:
+    failure = Failure(error)
+    logs.error(failure)
     try:
-        post()
-    except (AnswerRefusedError, RuntimeAPIError) as error:
+        post(failure)
+    except (AnswerRefusedError, RuntimeAPIError) as refused:
         # On managed instances another worker may have told it before.
-        tell(log, logging.ERROR, "%s", error)
+        tell(log, logging.ERROR, "%s", refused)
 
 
 def _exit_code(error: BaseException) -> int:

@@ -73,6 +73,17 @@ def discard(work: Any) -> None:
         work.close()
 
 
+def _came_from_a_task(error: BaseException) -> bool:
+    """Say whether *error* was raised in a task or callback of the loop; else a signal handler did."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_flags & _COROUTINE or code.co_qualname == "Handle._run":
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _has_flag(function: Any, flags: int) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
@@ -90,6 +101,7 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: Context | None = None
         self._created: WeakKeyDictionary[asyncio.Task[Any], tuple[Invocation, str]]
+        self._raised_beside: list[BaseException] = []
 
     @property
     def has_tasks(self) -> bool:
@@ -147,17 +159,25 @@ class EventLoop:
 
         self.interrupt.ask_first(ask_to_stop)
         try:
-            return loop.run_until_complete(future)
+            while True:
+                try:
+                    return loop.run_until_complete(future)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # That of any task goes through the loop. This one goes on, and gets it if it awaits the other.
+                    if future.done() or not _came_from_a_task(error):
+                        raise
+                    self._raised_beside.append(error)
         except asyncio.CancelledError as cancelled:
             if asked:
                 raise TimeUp().with_traceback(cancelled.__traceback__) from None
             raise
         finally:
             self.interrupt.ask_first(None)
-            if not future.done():  # it was interrupted, or another task raised SystemExit
+            if not future.done():
                 future.cancel()
             elif not future.cancelled():
-                future.exception()  # raised here: asyncio need not tell it, too
+                # Raised here: nobody else needs to tell it.
+                self._raised_beside = [error for error in self._raised_beside if error is not future.exception()]
 
     def settle(self, grace: float) -> None:
         """
@@ -174,12 +194,19 @@ class EventLoop:
                 self._loop.run_forever()
         except (TimeUp, SystemExit, KeyboardInterrupt):
             pass  # of code whose time was up before
+        except RuntimeError as error:
+            log.warning("the event loop cannot be run: %s", error)
 
     def close(self) -> None:
         """Close the loop; a next use makes a new one."""
         if self._loop is not None:
             self._loop.close()
             self._loop = None
+
+    def take_raised_beside(self) -> list[BaseException]:
+        """Return what ended tasks that nobody awaited, and was to end the process: once."""
+        raised, self._raised_beside = self._raised_beside, []
+        return raised
 
     def cancel(self, futures: Collection[asyncio.Future[Any]], grace: float) -> None:
         """Cancel *futures*, and give them *grace* seconds to end."""
@@ -190,8 +217,8 @@ class EventLoop:
         try:
             with self.interrupt.at(time.time() + grace, again=grace):
                 self.run(asyncio.wait(futures, timeout=grace))
-        except TimeUp:
-            pass
+        except (TimeUp, asyncio.CancelledError):
+            pass  # CancelledError: of code that cancels every task there is
 
     # Tasks that nobody awaits...
 

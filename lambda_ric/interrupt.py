@@ -8,10 +8,9 @@ function that uses it itself keeps it, and is not interrupted.
 
 from __future__ import annotations
 
-import signal
+import _signal as signal  # type: ignore[import-not-found]  # its wrapper makes enums of everything, at a cost
 import threading
 import time
-from _signal import getsignal  # type: ignore[import-not-found]  # signal's own makes an enum of it, for 2 µs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class Interrupt:
         if self._armed:
             # First, so that an alarm that has gone off but not been handled yet does nothing.
             self._armed = False
-            if getsignal(signal.SIGALRM) is self._handler:  # else the timer is the function's by now
+            if signal.getsignal(signal.SIGALRM) is self._handler:  # else the timer is the function's by now
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def ask_first(self, cancel: Callable[[], object] | None) -> None:
@@ -99,7 +98,7 @@ class Interrupt:
     def _is_usable(self) -> bool:
         if threading.get_ident() != _MAIN_THREAD:
             return False
-        installed = getsignal(signal.SIGALRM)
+        installed = signal.getsignal(signal.SIGALRM)
         if installed is self._handler:
             return True
         of_another = getattr(installed, "__func__", None) is Interrupt._on_alarm

@@ -55,8 +55,8 @@ class Server:
                     for piece in pieces:
                         if piece == RESET:
                             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                            break
-                        connection.sendall(piece)
+                        else:
+                            connection.sendall(piece)
 
 
 RESET = b"reset"
@@ -109,6 +109,8 @@ def test_request_goes_out_whole_in_one_piece() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"hello"),
         (b"HT", b"TP/1.1 200 OK\r\nContent-Len", b"gth: 5\r\n\r", b"\nhel", b"lo"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nA: b\r\n\r\n",),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nh", b"el\r", b"\n2\r\nlo\r\n0\r\n", b"\r\n"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
@@ -166,6 +168,7 @@ def test_connection_that_the_server_ends_is_replaced(first: bytes) -> None:
         ((b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",), "the connection was closed in the middle of a reply"),
         ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",), "the connection was closed in the"),
         ((RESET,), "the connection broke: [Errno 104] Connection reset by peer"),
+        ((b"HTTP/1.1 200 OK\r\n", RESET), "the connection broke: [Errno 104] Connection reset by peer"),
     ],
 )
 def test_connection_that_breaks_is_told_and_the_next_call_makes_a_new_one(pieces: Pieces, text: str) -> None:
@@ -229,7 +232,7 @@ def test_address_where_no_one_listens_is_named(host: str) -> None:
     with pytest.raises(ConnectionLostError) as lost:
         Connection(Address(host, port)).send(NEXT)
 
-    assert str(lost.value).startswith(f"cannot connect to the Runtime API at {host}:{port}: ")
+    assert str(lost.value).startswith(f"cannot connect to the Runtime API at {host}:{port}: [Errno ")
 
 
 def test_refusal_that_comes_before_the_body_was_read_is_the_reply() -> None:
@@ -243,6 +246,20 @@ def test_refusal_that_comes_before_the_body_was_read_is_the_reply() -> None:
         connection.close()
 
     assert [(reply.status, reply.body) for reply in replies] == [(413, b"too large"), (200, b"ok")]
+
+
+def test_body_that_is_refused_without_a_reply_is_a_lost_connection() -> None:
+    """As the next call finds out. Parity 44."""
+    large = protocol.init_error(bytes(64 * 1024 * 1024), "Runtime.X")
+    with Server([(RESET,)], [(OK,)]) as server:
+        connection = to(server)
+
+        with pytest.raises(ConnectionLostError, match=r"the connection broke: \[Errno (32|104)\]"):
+            connection.send(large)
+        received = connection.send(NEXT)
+        connection.close()
+
+    assert received.body == b"ok"
 
 
 def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +287,18 @@ def test_small_requests_are_not_held_back() -> None:
         connection.close()
 
     assert options == [1]
+
+
+def test_reply_is_waited_for_without_a_timeout() -> None:
+    """The next event may be hours away; a socket with a timeout does not block in the kernel. Parity 40."""
+    with FakeRuntimeAPI("one") as api:
+        connection = Connection(Address.parse(api.address))
+        connection.send(NEXT)
+
+        blocking = [os.get_blocking(own.fileno()) for own in _sockets_connected_to(api.address)]
+        connection.close()
+
+    assert blocking == [True]
 
 
 def _sockets_connected_to(address: str) -> Iterator[socket.socket]:

@@ -160,13 +160,16 @@ def test_awaitable_that_is_no_coroutine_is_awaited() -> None:
 def test_running_task_is_awaited() -> None:
     """A task that runs already need only be waited for."""
 
-    async def handler(event: Any, context: Any) -> None:
+    async def handler(event: Any, context: Any) -> str:
         loop = asyncio.get_running_loop()
         release = asyncio.Event()
-        wait_until(asyncio.create_task(release.wait()))
+        handle = wait_until(asyncio.create_task(release.wait()))
         wait_until(lambda: loop.call_soon_threadsafe(release.set).cancelled())
+        return handle.state
 
-    assert [task.result() for task in run(handler).tasks] == [True, False]
+    invoked = run(handler)
+    assert invoked.response == "running"
+    assert [task.result() for task in invoked.tasks] == [True, False]
 
 
 def test_asyncio_future_is_awaited() -> None:
@@ -455,24 +458,46 @@ def test_functions_and_coroutines_run_at_the_same_time() -> None:
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_threads_run_than_allowed(most: int) -> None:
     """LAMBDA_RIC_MAX_THREADS is a limit, and is reached."""
-    running: list[int] = []
-    seen: list[int] = []
-    barrier = threading.Barrier(most)
+    started = threading.Semaphore(0)
+    release = threading.Event()
+    running = []
+    peaks = []
 
     def work() -> None:
         running.append(1)
-        barrier.wait(20)
-        seen.append(len(running))
-        barrier.wait(20)
+        started.release()
+        release.wait(20)
+        peaks.append(len(running))
         running.pop()
 
+    async def on_loop() -> None:
+        for _ in range(most):
+            await asyncio.to_thread(started.acquire, timeout=20)
+        release.set()
+
     def handler(event: Any, context: Any) -> None:
-        for _ in range(2 * most):
+        for _ in range(10 * most):
             wait_until(work)
+        wait_until(on_loop)
 
     tasks = run(handler, environ={"LAMBDA_RIC_MAX_THREADS": str(most)}).tasks
     assert {task.state for task in tasks} == {"succeeded"}
-    assert seen == [most] * 2 * most
+    assert max(peaks) == most
+
+
+def test_coroutine_needs_no_thread() -> None:
+    """It runs on the loop from its first line, however many functions take all the threads there are."""
+
+    def handler(event: Any, context: Any) -> None:
+        release = threading.Event()
+
+        async def on_loop() -> None:
+            release.set()
+
+        wait_until(release.wait, 20)
+        wait_until(on_loop)
+
+    assert run(handler, environ={"LAMBDA_RIC_MAX_THREADS": "1"}).tasks[0].result() is True
 
 
 @pytest.mark.parametrize("used", [False, True])

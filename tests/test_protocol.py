@@ -469,6 +469,32 @@ def test_reply_is_whole_when_its_last_byte_has_come() -> None:
     assert [reply is not None for reply in replies] == [False] * (len(wire) - 1) + [True]
 
 
+def test_body_that_is_itself_a_reply_is_a_body() -> None:
+    """An event may hold anything, and come in any pieces."""
+    inner = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(inner))
+
+    assert read([head, inner, inner]).body == inner + inner
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"5\r\nhello\r\n", b"2\r\nhe\r\n3\r\nllo\r\n", b"05\r\nhello\r\n", b"5;a=b\r\nhello\r\n"]
+)
+def test_chunks_that_come_at_once_are_joined(chunks: bytes) -> None:
+    """As Lambda's own server sends an event of more than 2 KB."""
+    reply = ReplyParser().feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+
+    assert reply is not None
+    assert reply.body == b"hello"
+
+
+def test_body_of_known_length_may_look_like_chunks() -> None:
+    """Its head says what it is."""
+    body = b"5\r\nhello\r\n0\r\n\r\n"
+
+    assert read([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body]).body == body
+
+
 def test_bytes_after_a_reply_make_its_connection_unusable() -> None:
     """They answer no request: the two sides are out of step."""
     reply = ReplyParser().feed(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n")

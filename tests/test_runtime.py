@@ -61,30 +61,31 @@ def test_work_handed_over_runs_after_the_response_and_before_the_next_poll(serve
         import logging, time
         from lambda_ric import wait_until
 
-        def work():
+        def work(seconds):
             logging.warning("before")
-            time.sleep(2)
+            time.sleep(seconds)
             logging.warning("after")
 
-        def handler(event, context):
-            wait_until(time.sleep, 2)
-            wait_until(work)
+        def handler(seconds, context):
+            wait_until(time.sleep, seconds)
+            wait_until(work, seconds)
         """,
-        Event(None, request_id="8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        env={"PYTHONDONTWRITEBYTECODE": ""},
+        2,
+        0.1,
     )
 
-    first_poll, response, second_poll = served.api.requests
-    assert response.at - first_poll.at < 0.05
+    first_poll, response, second_poll, second_response, third_poll = served.api.requests
+    # The machine may be slow once, but not each time.
+    assert min(response.at - first_poll.at, second_response.at - second_poll.at) < 0.05
     assert second_poll.at - response.at >= 2
+    assert third_poll.at - second_response.at >= 0.1
+    first, second = [event.request_id for event in served.api.events]
     logged = [line.split("\t") for line in served.lines if line.startswith("[WARNING]")]
     assert [(fields[2], fields[3]) for fields in logged] == [
-        ("8476a536-e9f4-11e8-9739-2dfe598c3fcd", "before"),
-        ("8476a536-e9f4-11e8-9739-2dfe598c3fcd", "after"),
-    ]
-    (summary,) = served.summaries
-    assert summary.startswith("BACKGROUND RequestId: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\tDuration: 20")
-    assert summary.endswith("\tTasks: 2\tSucceeded: 2")
+        (first, "before"), (first, "after"), (second, "before"), (second, "after"),
+    ]  # fmt: skip
+    assert served.summaries[0].startswith(f"BACKGROUND RequestId: {first}\tDuration: 20")
+    assert served.summaries[0].endswith("\tTasks: 2\tSucceeded: 2")
 
 
 def test_work_starts_when_the_response_was_accepted_and_not_before(serve: Serve) -> None:
@@ -179,7 +180,7 @@ def test_error_is_posted_before_the_work_begins(serve: Serve) -> None:
         from lambda_ric import wait_until
 
         def handler(event, context):
-            wait_until(time.sleep, 0.3)
+            wait_until(time.sleep, 0.5)
             raise ValueError("no")
         """,
         None,
@@ -187,7 +188,7 @@ def test_error_is_posted_before_the_work_begins(serve: Serve) -> None:
 
     first_poll, error, second_poll = served.api.requests
     assert error.name == "error"
-    assert second_poll.at - error.at >= 0.3 > error.at - first_poll.at
+    assert second_poll.at - error.at >= 0.5 > error.at - first_poll.at
 
 
 @pytest.mark.parametrize(

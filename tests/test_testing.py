@@ -229,3 +229,16 @@ def test_receipt_is_sent_after_the_response():
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 passed" in done.stdout
+
+
+def test_thread_that_hangs_does_not_keep_the_tests_from_ending() -> None:
+    """What was abandoned is left behind, as in Lambda."""
+    code = """
+import time
+from lambda_ric import wait_until
+from lambda_ric.testing import invoke
+
+(task,) = invoke(lambda event, context: wait_until(time.sleep, 60).name, timeout=0.2).tasks
+assert task.state == "abandoned"
+"""
+    subprocess.run([sys.executable, "-c", code], env=CLEAN_ENVIRONMENT, check=True, timeout=30)
