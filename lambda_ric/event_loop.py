@@ -73,6 +73,10 @@ def discard(work: Any) -> None:
         work.close()
 
 
+def _raised(future: asyncio.Future[Any], error: BaseException) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is error
+
+
 def _came_from_a_task(error: BaseException) -> bool:
     """Say whether *error* was raised in a task or callback of the loop; else a signal handler did."""
     trace = error.__traceback__
@@ -164,7 +168,7 @@ class EventLoop:
                     return loop.run_until_complete(future)
                 except (SystemExit, KeyboardInterrupt) as error:
                     # That of any task goes through the loop. This one goes on, and gets it if it awaits the other.
-                    if future.done() or not _came_from_a_task(error):
+                    if _raised(future, error) or not _came_from_a_task(error):
                         raise
                     self._raised_beside.append(error)
         except asyncio.CancelledError as cancelled:
@@ -175,9 +179,9 @@ class EventLoop:
             self.interrupt.ask_first(None)
             if not future.done():
                 future.cancel()
-            elif not future.cancelled():
+            else:
                 # Raised here: nobody else needs to tell it.
-                self._raised_beside = [error for error in self._raised_beside if error is not future.exception()]
+                self._raised_beside = [error for error in self._raised_beside if not _raised(future, error)]
 
     def settle(self, grace: float) -> None:
         """
@@ -231,12 +235,8 @@ class EventLoop:
         """Return the unfinished tasks that *invocation* created, each with the line that did."""
         if self._loop is None:
             return []
-        left = [
-            (task, line) for task, (creator, line) in self._created.items() if creator is invocation and not task.done()
-        ]
-        for task, _ in left:
-            del self._created[task]
-        return left
+        created = self._created.items()
+        return [(task, line) for task, (creator, line) in created if creator is invocation and not task.done()]
 
     def _create_task(
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any

@@ -40,9 +40,9 @@ _INDENT = "\N{NO-BREAK SPACE}"
 class Failure:
     """An exception, described once and for all: nothing of it can raise later."""
 
-    def __init__(self, error: BaseException, request_id: str = "", *, error_type: str | None = None) -> None:
+    def __init__(self, error: BaseException, request_id: str = "") -> None:
         self._described = _Description(error, set())
-        self.error_type = error_type or self._described.error_type
+        self.error_type = self._described.error_type
         self.message = self._described.message
         self.request_id = request_id
 

@@ -318,6 +318,16 @@ def test_functions_atexit_functions_are_called(serve: Serve) -> None:
     assert served.lines[-1] == "at exit"
 
 
+@pytest.mark.parametrize("statement", ["sys.stdout.close()", "sys.stdout = None", "os.close(1)"])
+def test_exit_code_is_kept_without_a_standard_output(serve: Serve, statement: str) -> None:
+    """There is nothing to flush then, and nothing to fail."""
+    served = serve(f"import os, sys\ndef handler(event, context):\n    {statement}\n    sys.exit(3)", None)
+
+    assert [post.name for post in served.posts] == ["error"]
+    assert served.exit_code == 3
+    assert "lambda_ric" not in served.stderr
+
+
 def test_interrupt_from_the_keyboard_while_waiting_is_a_quiet_end(serve: Serve) -> None:
     """Whoever tries a function on a terminal ends it so."""
     process: list[int] = []

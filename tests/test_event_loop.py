@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import time
 
 import pytest
 
+from lambda_ric.event_loop import EventLoop
+from lambda_ric.interrupt import Interrupt, TimeUp
 from tests.conftest import CLEAN_ENVIRONMENT, Serve
 from tests.fakes import Event
 
@@ -349,6 +353,55 @@ def test_system_exit_of_an_async_handler_ends_the_process_after_the_answer(serve
     assert "never retrieved" not in served.stdout + served.stderr
 
 
+def test_system_exit_of_a_task_beside_the_handler_does_not_end_the_process(serve: Serve) -> None:
+    """It is a task of its own: the handler goes on, and the log tells it once."""
+    served = serve(
+        """
+        import asyncio, sys
+        from lambda_ric import wait_until
+
+        async def exiting():
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        async def handler(event, context):
+            task = asyncio.create_task(exiting())
+            if event == "handed over":
+                wait_until(task)
+            await asyncio.sleep(0.01)
+            return "done"
+        """,
+        "handed over",
+        "orphan",
+    )
+
+    assert served.answers == ["done", "done"]
+    assert served.stdout.count("SystemExit: 3") == 2
+    assert served.stdout.count("background task exiting failed") == 1
+    assert served.stdout.count("a task on the event loop raised") == 1
+    assert "never retrieved" not in served.stdout + served.stderr
+
+
+def test_system_exit_of_a_task_that_the_handler_awaits_is_the_handlers(serve: Serve) -> None:
+    """It goes where every exception goes."""
+    served = serve(
+        """
+        import asyncio, sys
+
+        async def exiting():
+            sys.exit(3)
+
+        async def handler(event, context):
+            await asyncio.create_task(exiting())
+        """,
+        None,
+    )
+
+    assert served.exit_code == 3
+    assert served.answers[0]["errorType"] == "SystemExit"
+    assert served.stdout.count("SystemExit: 3") == 1
+
+
 def test_loop_is_left_behind_without_a_word_when_the_process_ends(serve: Serve) -> None:
     """What still stands on it does not spoil the log."""
     served = serve(
@@ -372,6 +425,22 @@ def test_loop_is_left_behind_without_a_word_when_the_process_ends(serve: Serve) 
     assert "Abandoned: 1 (ignoring)" in served.summaries[0]
     assert served.stderr == ""
     assert "failed" not in served.stdout.replace("next event failed", "")
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_code_after_a_run_of_the_loop_is_interrupted_at_the_first_alarm() -> None:
+    """A coroutine is asked to stop first; nobody asks one that has ended."""
+    interrupt = Interrupt()
+    event_loop = EventLoop(interrupt)
+    started_at = time.monotonic()
+    event_loop.run(asyncio.sleep(0))
+    try:
+        with pytest.raises(TimeUp), interrupt.at(time.time() + 0.05, again=20):
+            time.sleep(40)
+    finally:
+        event_loop.close()
+
+    assert time.monotonic() - started_at < 10
 
 
 def test_invocations_without_asyncio_make_no_loop() -> None:

@@ -349,6 +349,16 @@ def test_error_without_a_text_is_told_by_its_class(kind: type[Exception]) -> Non
     assert failure.causes()["cause"]["errorMessage"] == f"<unprintable {kind.__name__} object>"
 
 
+@pytest.mark.parametrize("name", ["app", 5, None])
+def test_code_that_belongs_to_no_module_is_shown(name: object) -> None:
+    """Generated code has any globals. Parity 73."""
+    error = raised(lambda: exec("1 / 0", {"__name__": name}))
+    while error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+
+    assert Failure(error).stack == ['  File "<string>", line 1, in <module>\n']
+
+
 def test_lone_surrogates_are_escaped() -> None:
     """They end AWS's runtime with nothing posted. Parity 76."""
     failure = Failure(ValueError("\ud800ü"), "r-1")
@@ -382,6 +392,15 @@ def test_long_stack_loses_its_middle() -> None:
     assert ", in raised\n" in stack[0]
     assert stack[-1].endswith(", in f899\n")
     assert sum(entry.endswith(" frames left out]\n") for entry in stack) == 1
+
+
+def test_frame_with_a_line_without_end_is_cut() -> None:
+    """Generated code has such lines, and files with such names. Parity 81."""
+    stack = Failure(deep_error(2, "x" * 1_000_000)).stack
+
+    assert len(stack) == 3
+    assert all(len(entry) < 5000 for entry in stack)
+    assert stack[-1].endswith("x…\n")
 
 
 @pytest.mark.parametrize(

@@ -572,19 +572,37 @@ def test_handle_has_no_result_before_the_end() -> None:
         answer(handler)
 
 
-@pytest.mark.parametrize("make", [lambda: sent, lambda: sent_later, lambda: sent_later("o-17")])
-def test_pending_work_can_be_cancelled(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", ["function", "async function", "coroutine"])
+def test_pending_work_can_be_cancelled(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """It will not be started; a coroutine is closed, and does not warn."""
     answers = []
 
+    def note() -> None:
+        seen.append("work")
+
+    async def work() -> None:
+        note()
+
     def handler(event: Any, context: Any) -> None:
-        handle = wait_until(make())
+        handle = wait_until(work() if kind == "coroutine" else work if kind == "async function" else note)
         answers.extend([handle.cancel(), handle.cancelled(), handle.cancel()])
 
     (task,) = run(handler).tasks
     assert answers == [True, True, False]
+    assert seen == [] == caplog.records
     with pytest.raises(RuntimeError, match="it is cancelled"):
         task.exception()
+
+
+def test_work_can_be_cancelled_as_soon_as_it_is_handed_over() -> None:
+    """In the middle of the drain, too: the coroutine is closed, and does not warn."""
+
+    async def on_loop() -> bool:
+        return wait_until(sent_later("o-17")).cancel()
+
+    tasks = run(lambda event, context: wait_until(on_loop).name).tasks
+    assert [task.state for task in tasks] == ["succeeded", "cancelled"]
+    assert tasks[0].result() is True
 
 
 def test_running_coroutine_can_be_cancelled() -> None:

@@ -65,6 +65,23 @@ def test_orphan_is_found_however_it_was_made(serve: Serve, create: str) -> None:
     assert "app.py:" in warning
 
 
+def test_orphan_that_no_line_of_the_function_made_is_named_without_one(serve: Serve) -> None:
+    """Better no line than one of the runtime's own."""
+    served = serve(
+        ORPHANS
+        + """
+async def handler(event, context):
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.create_task, send_receipt())
+    await asyncio.sleep(0)
+""",
+        None,
+    )
+
+    (warning,) = warnings(served)
+    assert "task send_receipt, created at an unknown line, was not awaited" in warning
+
+
 def test_orphan_of_background_work_is_named(serve: Serve) -> None:
     """A coroutine that was handed over may make one as well as the handler."""
     served = serve(
@@ -101,6 +118,31 @@ async def handler(event, context):
     )
 
     assert [warning.split("\t")[2] for warning in warnings(served)] == [served.api.events[0].request_id]
+
+
+def test_children_of_an_earlier_invocations_orphan_are_not_the_later_ones(serve: Serve) -> None:
+    """A task belongs to the invocation in whose context it was made."""
+    served = serve(
+        ORPHANS
+        + """
+async def parent(next_event):
+    await next_event.wait()
+    orphans.append(asyncio.create_task(send_receipt()))
+
+async def handler(event, context):
+    if event == "start":
+        handler.next_event = asyncio.Event()
+        orphans.append(asyncio.create_task(parent(handler.next_event)))
+    else:
+        handler.next_event.set()
+        await asyncio.sleep(0.01)
+""",
+        "start",
+        "go on",
+    )
+
+    (warning,) = warnings(served)
+    assert "task parent, created at" in warning
 
 
 def test_orphan_of_an_attempt_is_not_another_attempts(serve: Serve) -> None:
@@ -159,7 +201,12 @@ async def handler(event, context):
 def test_task_that_somebody_takes_care_of_is_no_orphan(serve: Serve, end: str) -> None:
     """Awaited, handed over, cancelled."""
     served = serve(
-        f"{ORPHANS}\nasync def handler(event, context):\n    orphan = asyncio.create_task(send_receipt())\n    {end}\n",
+        f"""{ORPHANS}
+async def handler(event, context):
+    orphan = asyncio.create_task(send_receipt())
+    orphans.append(orphan)
+    {end}
+""",
         None,
     )
 

@@ -312,16 +312,21 @@ def test_fields_that_are_no_dict_fail_the_invocation_with_awss_words(codec: Code
     assert str(refusal.value) == fault.value.msg == expected
 
 
-def circle_of(wrap: Callable[[list[Any]], Any]) -> list[Any]:
-    """Return a list that holds itself, in *wrap*."""
-    circle: list[Any] = []
+def circle_of(wrap: Callable[[list[Any]], Any], *first: Any) -> list[Any]:
+    """Return a list that holds itself, in *wrap*, behind *first*."""
+    circle = list(first)
     circle.append(wrap(circle))
     return circle
 
 
 @pytest.mark.parametrize(
     "result",
-    [circle_of(lambda inner: inner), circle_of(lambda inner: {"a": inner}), [circle_of(lambda inner: Point(1, inner))]],
+    [
+        circle_of(lambda inner: inner),
+        circle_of(lambda inner: {"a": inner}),
+        circle_of(lambda inner: inner, Decimal(1)),
+        [circle_of(lambda inner: Point(1, inner), Decimal(1))],
+    ],
 )
 def test_circle_fails_the_invocation_with_awss_words(result: Any, codec: Codec, of_aws: LambdaMarshaller) -> None:
     """Parity 65."""
@@ -395,13 +400,24 @@ def warnings_of_nan(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], i
         yield lambda: sum("NaN or Infinity" in record.message for record in caplog.records)
 
 
-def test_nan_is_sent_as_it_is_and_warned_of_once(warnings_of_nan: Callable[[], int]) -> None:
+@pytest.mark.parametrize(
+    ("result", "body"),
+    [
+        ([math.nan], b"[NaN]"),
+        ({"a": math.inf}, b'{"a": Infinity}'),
+        (-math.inf, b"-Infinity"),
+        (Decimal("NaN"), b"NaN"),
+    ],
+)
+def test_nan_is_sent_as_it_is_and_warned_of_once(
+    result: Any, body: bytes, warnings_of_nan: Callable[[], int]
+) -> None:
     """Invalid JSON, but what AWS's runtime sends. Parity 59."""
     codec = Codec()
 
-    bodies = [codec.encode(value)[0] for value in ([math.nan, math.inf], -math.inf, Decimal("NaN"))]
+    bodies = [codec.encode(result)[0], codec.encode(result)[0]]
 
-    assert bodies == [b"[NaN, Infinity]", b"-Infinity", b"NaN"]
+    assert bodies == [body, body]
     assert warnings_of_nan() == 1
 
 
@@ -514,6 +530,23 @@ def test_responses_are_those_of_awss_runtime(serve: Serve) -> None:
         "requestId": "",
         "stackTrace": [],
     }
+
+
+def test_named_tuple_is_an_object_where_no_decimal_was_ever_loaded(serve: Serve) -> None:
+    """The runtime does not load that module, which takes its time. Parity 60."""
+    served = serve(
+        """
+        import collections, sys
+        Point = collections.namedtuple("Point", "x y")
+
+        def handler(event, context):
+            assert "decimal" not in sys.modules
+            return [Point(1, 2), {b"k": b"v"}]
+        """,
+        None,
+    )
+
+    assert served.answers == [[{"x": 1, "y": 2}, {"k": "v"}]]
 
 
 def test_setting_makes_responses_ascii(serve: Serve) -> None:

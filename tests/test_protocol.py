@@ -429,6 +429,7 @@ def test_valid_reply_with_a_few_bytes_changed_is_a_reply_or_one_named_error(
     ("wire", "text"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP/1.1 reply: b'SSH-2.0-OpenSSH_9.2"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "not the first line of an HTTP/1.1 reply: 'HTTP/2.0 200 OK'"),
         (b"HTTP/2 200\r\n\r\n", "not the first line of an HTTP/1.1 reply: 'HTTP/2 200'"),
         (b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "not "),
         (b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", "not the first line of an HTTP/1.1 reply: "),
@@ -493,6 +494,31 @@ def test_body_of_known_length_may_look_like_chunks() -> None:
     body = b"5\r\nhello\r\n0\r\n\r\n"
 
     assert read([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body]).body == body
+
+
+@pytest.mark.parametrize(
+    ("head", "headers"),
+    [
+        (b"A: 1\r\na: 2\r\nB: 3\r\n", {"a": "1, 2", "b": "3"}),
+        (b"A: 1\nB: 2\r\n", {"a": "1", "b": "2"}),
+        (b"A:1\r\nB: \t 2 \t\r\nC:\r\n", {"a": "1", "b": "2", "c": ""}),
+        (b"A: b: c\r\n", {"a": "b: c"}),
+    ],
+)
+def test_headers_of_one_name_are_joined_and_their_values_stripped(head: bytes, headers: dict[str, str]) -> None:
+    """RFC 9110, 5.3; a line may end without a carriage return (RFC 9112, 2.2)."""
+    for length in (b"Content-Length: 0\r\n", b"Content-Length: 0\r\nContent-Length: 0\r\n"):
+        reply = read([b"HTTP/1.1 200 OK\r\n" + head + length + b"\r\n"])
+
+        assert {name: value for name, value in reply.headers.items() if name != "content-length"} == headers
+
+
+def test_chunks_go_before_a_length() -> None:
+    """RFC 9112, 6.3: where both are given, the length is wrong."""
+    body = b"5\r\nhello\r\n0\r\nA: b\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    assert read([head + body]).body == b"hello"
 
 
 def test_bytes_after_a_reply_make_its_connection_unusable() -> None:
@@ -560,6 +586,15 @@ class SmallParser(ReplyParser):
 
     MAX_HEAD = 1000
     MAX_BODY = 2000
+
+
+def test_limit_is_one_of_a_reply_not_of_the_connection() -> None:
+    """A connection lives as long as the environment."""
+    parser = SmallParser()
+
+    bodies = [read([b"HTTP/1.1 500 Bad\r\nContent-Length: 900\r\n\r\n" + b"x" * 900], parser).body for _ in range(9)]
+
+    assert bodies == [b"x" * 900] * 9
 
 
 @pytest.mark.parametrize(

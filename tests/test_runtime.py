@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,10 @@ def test_handler_is_called_on_the_main_thread_while_no_event_loop_runs(serve: Se
 
 def test_work_handed_over_runs_after_the_response_and_before_the_next_poll(serve: Serve) -> None:
     """
-    The promise of this package (platform edge 6): the caller has its answer at once, and the next event is not
-    polled for before the work is over, whose log lines carry the id of its own invocation.
+    The promise of this package (Parity 116, platform edge 6).
+
+    The caller has its answer at once; the next event is not polled for before the work is over; and the work's log
+    lines carry the id of its own invocation.
     """
     served = serve(
         """
@@ -319,9 +322,13 @@ def handler(event, context):
 """
     )
 
+    posted = threading.Event()
+
     def hold(request: Request) -> bytes | None:
-        # The second poll is not answered: the runtime waits for an event.
-        time.sleep(20 if len(api.polls) == 1 and request.name == "next" else 0)
+        if request.method == "POST":
+            posted.set()
+        elif posted.is_set():
+            time.sleep(20)  # the second poll is not answered: the runtime waits for an event
         return None
 
     with FakeRuntimeAPI(None, intercept=hold) as api:
@@ -334,7 +341,7 @@ def handler(event, context):
             text=True,
         ) as process:
             try:
-                api.wait_for(lambda: bool(api.posts))
+                assert posted.wait(20)
                 time.sleep(0.2)  # for the runtime to be waiting: it may get the signal at any time, but this shows most
                 process.send_signal(getattr(signal, signum))
                 stdout, _ = process.communicate(timeout=15)
@@ -347,12 +354,20 @@ def handler(event, context):
 def test_process_without_signal_handlers_dies_of_sigterm(tmp_path: Path) -> None:
     """Parity 118: the runtime installs none."""
     (tmp_path / "app.py").write_text("def handler(event, context): ...")
-    with FakeRuntimeAPI(None, intercept=lambda request: time.sleep(20 * bool(api.posts))) as api:
+    posted = threading.Event()
+
+    def hold(request: Request) -> None:
+        if request.method == "POST":
+            posted.set()
+        elif posted.is_set():
+            time.sleep(20)
+
+    with FakeRuntimeAPI(None, intercept=hold) as api:
         environment = {**CLEAN_ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": api.address, "LAMBDA_TASK_ROOT": str(tmp_path)}
         command = [sys.executable, "-m", "lambda_ric", "app.handler"]
         with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
             try:
-                api.wait_for(lambda: bool(api.posts))
+                assert posted.wait(20)
                 process.terminate()
                 assert process.wait(15) == -signal.SIGTERM
             finally:
