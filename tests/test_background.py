@@ -521,18 +521,18 @@ def test_margin_is_kept_before_the_deadline(serve: Serve) -> None:
 
 def test_margin_may_be_zero() -> None:
     """Then work ends at the deadline itself, and it ends all the same."""
+    done: list[str] = []
 
     async def cleaning_up() -> None:
         try:
             await asyncio.sleep(60)
         finally:
-            ends.append("cleaned up")
+            done.append("cleaned up")
 
-    ends: list[str] = []
     environ = {"LAMBDA_RIC_DEADLINE_MARGIN_MS": "0"}
     tasks = run(lambda event, context: wait_until(cleaning_up).name, timeout=0.2, environ=environ).tasks
     assert [task.state for task in tasks] == ["cancelled"]
-    assert ends == ["cleaned up"]
+    assert done == ["cleaned up"]
 
 
 def test_continuation_and_hooks_end_in_time_and_what_follows_is_dropped(serve: Serve) -> None:
