@@ -115,6 +115,21 @@ class Codec:
             )
 
 
+def checked_encode(codec: Codec, result: Any) -> tuple[bytes, str]:
+    """
+    Return what a codec of the function's own makes of *result*.
+
+    Raises:
+        ResultEncodeError: It is nothing that can be posted.
+    """
+    encoded = codec.encode(result)
+    match encoded:
+        case (bytes(), str(content_type)) if content_type.isascii() and content_type.isprintable():
+            return encoded
+    name = type(codec).__name__
+    raise ResultEncodeError(f"{name}.encode returned {encoded!r:.200}: expected bytes and a content type")
+
+
 def _fast_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str] | None:
     """Return what `encoder.encode` does, without making a new C encoder for every result."""
     make: Any = getattr(json.encoder, "c_make_encoder", None)

@@ -31,7 +31,7 @@ from .handover import Handover, current_handover
 from .hooks import Hooks, Outcome
 from .interrupt import Interrupt, TimeUp, stopped_at
 from .logs import Logs
-from .payloads import Codec
+from .payloads import Codec, checked_encode
 from .spans import Spans
 from .streams import tell
 from .threads import carry_context_into_pools
@@ -67,6 +67,7 @@ class Runtime:
         self._logs = logs
         self._hooks = hooks
         self._codec = codec or Codec(ascii_only=settings.ascii_json)
+        self._encode = self._codec.encode if codec is None else partial(checked_encode, codec)
         self._spans = Spans(settings.spans_fd)
         self._event_loop = event_loop or EventLoop(Interrupt())
         self._grace = settings.deadline_margin / 4
@@ -135,7 +136,7 @@ class Runtime:
                 for hook in self._hooks.before:
                     self._resolve(hook(outcome.event, outcome.context))
                 outcome.result = self._resolve(self._handler(outcome.event, outcome.context))
-            body, content_type = self._codec.encode(outcome.result)
+            body, content_type = self._encode(outcome.result)
         except TimeUp as interrupted:
             outcome.error = self._timeout(interrupted, invocation, started_at)
             self._event_loop.settle(self._grace)

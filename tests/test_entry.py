@@ -536,3 +536,27 @@ def test_function_is_served_by_a_program_of_its_own(tmp_path: Path) -> None:
     assert [json.loads(post.body) for post in api.posts] == [2]
     assert done.stdout.splitlines()[-1] == "code 1"
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("encoded", ["'text'", "('text', 'text/plain')", "(b'', 'a\\r\\nb: c')", "None"])
+def test_codec_that_encodes_to_nothing_that_can_be_posted_fails_the_invocation_only(serve: Serve, encoded: str) -> None:
+    """Neither a crash nor a header of the codec's making."""
+    served = serve(
+        f"""
+        import sys
+        import lambda_ric
+
+        class OwnCodec(lambda_ric.Codec):
+            def encode(self, result):
+                return {encoded} if result else super().encode(result)
+
+        sys.exit(lambda_ric.run(lambda event, context: event, codec=OwnCodec()))
+        """,
+        1,
+        0,
+    )
+
+    # The module serves the events itself, while it is imported: its exit is the init error that follows.
+    assert [post.path.rpartition("/")[2] for post in served.posts[:2]] == ["error", "response"]
+    assert served.answers[0]["errorType"] == "Runtime.MarshalError"
+    assert "OwnCodec.encode returned" in served.answers[0]["errorMessage"]
