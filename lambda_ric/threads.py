@@ -35,16 +35,18 @@ def carry_context() -> None:
 
     def start_in_context(thread: threading.Thread) -> None:
         context = copy_context()
+        own_run = vars(thread).get("run")
 
         def run_in_context() -> None:
             del thread.run
+            if own_run is not None:
+                thread.run = own_run  # type: ignore[method-assign]
             # Set, not entered, so that the hook for exceptions below still sees it.
             for variable, value in context.items():
                 variable.set(value)
             thread.run()
 
-        if "run" not in vars(thread):
-            thread.run = run_in_context  # type: ignore[method-assign]
+        thread.run = run_in_context  # type: ignore[method-assign]
         start(thread)
 
     start_in_context.carries_context = True  # type: ignore[attr-defined]

@@ -908,6 +908,27 @@ def test_inner_decorator_does_not_hide_the_generator() -> None:
     assert seen == ["after"]
 
 
+def test_inner_decorator_may_use_the_generator_up() -> None:
+    """Then it returns a value like any handler, and there is nothing to go on with."""
+
+    def collected(inner: Any) -> Any:
+        @functools.wraps(inner)
+        def wrapper(event: Any, context: Any) -> Any:
+            return list(inner(event, context))
+
+        return wrapper
+
+    @after_response
+    @collected
+    def handler(event: Any, context: Any) -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    invoked = run(handler)
+    assert invoked.response == ["a", "b"]
+    assert invoked.tasks == []
+
+
 def test_token_set_before_the_yield_can_be_reset_after_it() -> None:
     """Both parts of a generator run in one context."""
 

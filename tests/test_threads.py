@@ -187,6 +187,8 @@ def test_excepthook_of_the_function_is_left_alone(serve: Serve) -> None:
         "threading.Timer(0, note)",
         "Derived()",
         "Overriding()",
+        "assigned()",
+        "started_in_vain()",
         "threading.Thread(target=threading.Thread(target=note).run)",
     ],
 )
@@ -213,6 +215,23 @@ def test_thread_starts_with_the_context_of_the_code_that_starts_it(serve: Serve,
                 super().__init__(target=note)
             def start(self):
                 return super().start()
+
+        def assigned():
+            thread = threading.Thread()
+            thread.run = note
+            return thread
+
+        def started_in_vain():
+            name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+            start = getattr(threading, name)
+            setattr(threading, name, None)
+            thread = threading.Thread(target=note)
+            try:
+                thread.start()
+            except TypeError:
+                pass
+            setattr(threading, name, start)
+            return thread
 
         def handler(event, context):
             variable.set(event)
