@@ -36,12 +36,12 @@ TOOLS = {"testing", "emulator", "cli"}
 # Libraries, and the modules that may know them: all from outside, and those of the standard library that have an owner.
 KNOWN_TO = {
     "anyio": {"emulator", "cli"},
-    "asyncio": {"event_loop", "background"},
+    "asyncio": {"event_loop", "background", "emulator", "cli"},
     "h11": {"emulator"},
-    "httpx": {"httpx_connection"},
+    "httpx": {"httpx_connection", "emulator", "cli"},
     "signal": {"interrupt", "emulator", "cli"},
     "snapshot_restore_py": {"entry"},
-    "socket": {"connection"},
+    "socket": {"connection", "emulator"},
 }
 
 

@@ -1,46 +1,53 @@
 """
-One function on this machine: invocations wait their turn for its environment.
+One function on this machine: invocations find an environment, or wait their turn, or are throttled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.abc import TaskGroup
 
 from lambda_ric.errors import ConfigurationError
 from lambda_ric.protocol import MAX_RESPONSE_BYTES
 
-from .environment import environment as execution_environment
+from .changes import SourceFiles
+from .confinement import Confinement
+from .environment import Environment
 from .function import Function
-from .invocation import Answer, EmulatorError, Invocation
+from .guard import Guard
+from .invocation import Answer, EmulatorError, Invocation, ThrottledError
 from .lines import LogLine
+from .managed import ManagedEnvironment
+from .observer import LogObserver, Observer, Observers
 
 # The event has the limit of the response.
 MAX_EVENT_BYTES = MAX_RESPONSE_BYTES
 
 
-def _ignore(line: LogLine) -> None:
-    pass
-
-
 class Emulator:
     """
-    Runs a function's runtime as Lambda would, one environment at a time.
+    Runs a function's runtime as Lambda would, in one environment for each of *concurrency* callers at a time.
 
-    An async context manager; leaving it ends the runtime at once, also in the
-    middle of an invocation. *command* starts any other runtime instead of our
-    own. *on_log* is called with each line that the function or the platform
-    writes, as it comes.
+    An async context manager; leaving it ends every runtime, also in the middle
+    of an invocation: at once, or in the time that extensions are given.
+    *command* starts any other runtime instead of our own. *on_log* is called
+    with each line that the function or the platform writes, as it comes. With
+    *queue*, `submit` lets an invocation wait instead of throttling it. With
+    *reload*, an event finds the files of the task root as they are then. An
+    environment that was idle for *idle_timeout* seconds is shut down. Anything
+    else is a field of `Function`.
 
     Raises:
         ConfigurationError: What Lambda, or this machine, would not accept.
@@ -57,8 +64,14 @@ class Emulator:
         environment: Mapping[str, str] | None = None,
         freeze: bool = True,
         init_timeout: float = 10.0,
-        on_log: Callable[[LogLine], None] = _ignore,
+        on_log: Callable[[LogLine], None] | None = None,
         clock: Callable[[], float] = time.time,
+        concurrency: int = 1,
+        queue: bool = False,
+        idle_timeout: float = math.inf,
+        reload: bool = False,
+        observers: Sequence[Observer] = (),
+        **function: Any,
     ) -> None:
         self.function = Function(
             handler=handler,
@@ -68,66 +81,249 @@ class Emulator:
             memory=memory,
             environment=dict(environment or {}),
             init_timeout=init_timeout,
+            **function,
         )
+        if concurrency < 1:
+            raise ConfigurationError(f"the concurrency must be at least 1, not {concurrency}")
+        if not idle_timeout > 0:
+            raise ConfigurationError(f"the idle timeout must be more than 0 seconds, not {idle_timeout}")
+        self.concurrency = concurrency
+        self._queue = queue
         self._freeze = freeze
-        self._on_log = on_log
+        self._idle_timeout = idle_timeout
         self._clock = clock
-        self._unfinished: list[Invocation] = []
+        self.observers = Observers(LogObserver(on_log), *observers)
+        self._sources = SourceFiles(self.function.task_root) if reload else None
         self._stack = AsyncExitStack()
-        self._open = False
+        self._tasks: TaskGroup | None = None
+        self._guard: Guard | None = None
+        self._idle: list[_Slot] = []
+        self._waiting: deque[Invocation] = deque()
+        self._unfinished: set[Invocation] = set()
+        self._scopes: set[anyio.CancelScope] = set()
+        self._busy = 0
+        self._environments = 0
+        self._generation = 0
 
     async def __aenter__(self) -> Self:
-        self._requests, queue = anyio.create_memory_object_stream[Invocation](math.inf)
+        Confinement(self.function).close()  # to say now what it cannot do
+        if self.function.only_api:
+            _check_port(self.function.runtime_api_port)
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._requests)
-            stack.enter_context(queue)
+            guard = Guard()
+            stack.callback(guard.close)
+            stack.callback(self._cut_short)
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(tasks.cancel_scope.cancel)
-            tasks.start_soon(self._work, queue)
+            stack.callback(self._stop)
             self._stack = stack.pop_all()
-        self._open = True
+        self._guard, self._tasks = guard, tasks
+        if self.function.only_api or self.function.snapstart:  # a debugger, or a snapshot, comes before any event
+            self._busy += 1
+            tasks.start_soon(self._live, None, self._slots())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._tasks = None
         # The task group does not see the body's exception, which so is not wrapped in a group.
         await self._stack.aclose()
+
+    # What a caller can do...
 
     async def invoke(self, event: Any = None) -> Answer:
         """
         Send *event* to the function; return its answer as soon as it is posted.
 
         Bytes are sent as they are, anything else as JSON. A function error is
-        an answer, not an exception. Calls at the same time wait their turn,
-        which comes when the invocation before has ended.
+        an answer, not an exception. Calls for which there is no environment
+        wait their turn, which comes when the invocation before has ended.
 
         Raises:
             ConfigurationError: The event is not JSON, or larger than Lambda takes.
             EmulatorError: The emulator is not open, or was closed meanwhile.
         """
-        if not self._open:
-            raise EmulatorError("the emulator is not open: use it with `async with`")
-        invocation = Invocation(event=_encode(event), function_arn=self.function.arn, requested_at=self._clock())
-        self._unfinished.append(invocation)
-        self._requests.send_nowait(invocation)
+        invocation = self.invocation(_encode(event))
+        self._submit(invocation, queue=True)
         return await invocation.answered()
 
-    async def _work(self, queue: MemoryObjectReceiveStream[Invocation]) -> None:
-        try:
-            invocation = await queue.receive()
-            while True:
-                async with execution_environment(
-                    self.function, freeze=self._freeze, clock=self._clock, on_log=self._on_log
-                ) as environment:
-                    while environment.usable:
-                        await environment.run(invocation)
-                        self._unfinished.remove(invocation)
-                        invocation = await queue.receive()
-        finally:
-            self._open = False
-            for invocation in self._unfinished:
-                invocation.cut_short()
+    def invocation(self, event: bytes, **fields: Any) -> Invocation:
+        """Return an invocation of the function with *event*, and *fields* of `Invocation`; `submit` sends it."""
+        return Invocation(event=event, function_arn=self.function.arn, requested_at=self._clock(), **fields)
+
+    def submit(self, invocation: Invocation) -> None:
+        """
+        Give *invocation* to an environment; it tells itself what becomes of it.
+
+        Raises:
+            ThrottledError: All environments are at work, and there are as many as there may be.
+            EmulatorError: The emulator is not open.
+        """
+        self._submit(invocation, queue=self._queue)
+
+    def _submit(self, invocation: Invocation, *, queue: bool) -> None:
+        if self._tasks is None:
+            raise EmulatorError("the emulator is not open: use it with `async with`")
+        invocation.on_change = self.observers.changed
+        if self._sources is not None and self._sources.changed():
+            self.observers.note("reload", "the files have changed: new environments will have the new code")
+            self.reload()
+        if self._busy < self.concurrency * (self.function.max_concurrency or 1):
+            self._unfinished.add(invocation)
+            self._begin(self._tasks, invocation)
+        elif queue:
+            self._unfinished.add(invocation)
+            self._waiting.append(invocation)
+        else:
+            text = f"all {self.concurrency} environments are at work"
+            # What waits in a queue comes again, and the queue tells of it.
+            if invocation.source not in ("event", "sqs"):
+                self.observers.note("throttle", text, invocation)
+            raise ThrottledError(text)
+
+    def _begin(self, tasks: TaskGroup, invocation: Invocation) -> None:
+        self._busy += 1
+        if self._idle:
+            self._idle.pop().give(invocation)
+        else:
+            tasks.start_soon(self._live, invocation, self._slots())
+
+    def reload(self) -> None:
+        """Let no environment of before take another event; what runs is finished there."""
+        self._generation += 1
+        for slot in list(self._idle):
+            self._retire(slot)
+
+    # ...and the life of an environment.
+
+    def _slots(self) -> list[_Slot]:
+        """Return the slots of one more environment; all but the first may be given events at once."""
+        first, *others = [_Slot(self._generation) for _ in range(self.function.max_concurrency or 1)]
+        self._idle += others
+        return [first, *others]
+
+    async def _live(self, invocation: Invocation | None, slots: Sequence[_Slot]) -> None:
+        first, *others = slots
+        self._environments += 1
+        number = self._environments
+        self.observers.note("environment", f"environment {number} starts")
+        # Shielded, or the servers and pipes would be gone before the processes can be shut down.
+        with anyio.CancelScope(shield=True):
+            async with self._environment(number) as environment:
+                with anyio.CancelScope() as scope:
+                    self._scopes.add(scope)
+                    async with anyio.create_task_group() as tasks:
+                        for slot in others:
+                            tasks.start_soon(self._serve_as_given, environment, slot)
+                        if invocation is None:
+                            await environment.init()
+                            invocation = await self._next(first)
+                        await self._serve(environment, first, invocation)
+                self._scopes.discard(scope)
+                await environment.shut_down()
+        self.observers.note("environment", f"environment {number} has ended")
+
+    async def _serve(self, environment: Environment, slot: _Slot, invocation: Invocation | None) -> None:
+        """Run one invocation after the other, beginning with *invocation*."""
+        while invocation is not None:
+            await environment.run(invocation)
+            self._unfinished.discard(invocation)
+            invocation = await self._next(slot)
+
+    async def _serve_as_given(self, environment: Environment, slot: _Slot) -> None:
+        await self._serve(environment, slot, await self._given(slot))
+
+    async def _next(self, slot: _Slot) -> Invocation | None:
+        """Wait for what the environment in *slot* is to do next; None says that there will be nothing."""
+        current = slot.generation == self._generation
+        if self._waiting and current:
+            return self._waiting.popleft()
+        self._busy -= 1
+        if self._waiting and self._tasks is not None:
+            self._begin(self._tasks, self._waiting.popleft())
+        if not current:
+            return None
+        self._idle.append(slot)
+        return await self._given(slot)
+
+    async def _given(self, slot: _Slot) -> Invocation | None:
+        timer = None
+        if self._idle_timeout < math.inf:
+            timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._retire, slot)
+        taken = await slot.taken()
+        if timer is not None:
+            timer.cancel()
+        return taken
+
+    @asynccontextmanager
+    async def _environment(self, number: int) -> AsyncIterator[Environment]:
+        assert self._guard is not None
+        kind = ManagedEnvironment if self.function.max_concurrency else Environment
+        with ExitStack() as resources:
+            confinement = Confinement(self.function)
+            resources.callback(confinement.close)
+            async with anyio.create_task_group() as tasks:
+                environment = kind(
+                    self.function,
+                    number,
+                    self._guard,
+                    confinement,
+                    tasks,
+                    freeze=self._freeze,
+                    clock=self._clock,
+                    observer=self.observers,
+                )
+                resources.callback(environment.close)
+                try:
+                    yield environment
+                finally:
+                    environment.kill()
+                    tasks.cancel_scope.cancel()
+
+    def _retire(self, slot: _Slot) -> None:
+        if slot in self._idle:
+            self._idle.remove(slot)
+            slot.give(None)
+
+    def _stop(self) -> None:
+        for scope in self._scopes:
+            scope.cancel()
+
+    def _cut_short(self) -> None:
+        self._guard = self._tasks = None
+        for invocation in self._unfinished:
+            invocation.cut_short()
+
+
+class _Slot:
+    """The place of one environment in the row of those that wait for an event."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self._moved = asyncio.Event()
+        self._invocation: Invocation | None = None
+
+    def give(self, invocation: Invocation | None) -> None:
+        """Wake the environment with *invocation*; with None it has to end."""
+        self._invocation = invocation
+        self._moved.set()
+
+    async def taken(self) -> Invocation | None:
+        """Wait for what is given."""
+        await self._moved.wait()
+        self._moved.clear()
+        return self._invocation
+
+
+def _check_port(port: int) -> None:
+    """Say now that *port* cannot be had: to the init it would be a function's failure."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as asyncio does: the last one may linger
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as exc:
+        text = getattr(exc, "strerror", None) or exc
+        raise ConfigurationError(f"cannot listen on port {port} for the Runtime API: {text}") from exc
 
 
 def _encode(event: Any) -> bytes:
@@ -141,27 +337,3 @@ def _encode(event: Any) -> bytes:
     if len(encoded) > MAX_EVENT_BYTES:
         raise ConfigurationError(f"the event has {len(encoded)} bytes, and Lambda takes {MAX_EVENT_BYTES}")
     return encoded
-
-
-@contextmanager
-def blocking(emulator: Emulator) -> Iterator[BlockingEmulator]:
-    """Open *emulator* for code that is not async; it runs in a thread of its own."""
-    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(emulator):
-        yield BlockingEmulator(portal, emulator)
-
-
-class BlockingEmulator:
-    """An emulator whose methods block; made by `blocking`. Several threads may use it."""
-
-    def __init__(self, portal: BlockingPortal, emulator: Emulator) -> None:
-        self._portal = portal
-        self._emulator = emulator
-
-    def invoke(self, event: Any = None) -> Answer:
-        """Send *event* to the function; return its answer as soon as it is posted."""
-        answer: Answer = self._portal.call(self._emulator.invoke, event)
-        return answer
-
-    def finished(self, answer: Answer) -> Invocation:
-        """Wait for the end of the invocation that gave *answer*."""
-        return self._portal.call(answer.finished)

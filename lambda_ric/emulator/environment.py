@@ -1,8 +1,9 @@
 """
-One execution environment: a runtime process, and the phases that Lambda leads it through.
+One execution environment, and the phases that Lambda leads it through.
 
-Its life: init, then for each event thaw, invoke, freeze; it ends by SIGKILL,
-or on its own. Whatever goes wrong ends the environment, not the emulator.
+Its life: init, then for each event thaw, invoke, freeze. What goes wrong in
+one of them resets the environment: its processes are ended, and the next
+event finds new ones, whose init is part of the invocation then.
 """
 
 from __future__ import annotations
@@ -10,197 +11,238 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import Callable
 
-import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import TaskGroup
 
+from .confinement import Confinement
 from .function import Function
+from .guard import Guard
 from .invocation import Failure, Invocation, Span
 from .lines import LogLine
-from .process import RuntimeProcess
-from .routes import dispatch
-from .runtime_api import RuntimeAPI, State
-from .server import serve_connection
+from .observer import Observer
+from .platform_log import PlatformLog
+from .sandbox import OUT_OF_MEMORY, Sandbox
 
 log = logging.getLogger("lambda_ric.emulator")
 
-# How long a runtime that has posted its init error may take to log it and to exit.
-EXIT_GRACE = 1.0
-
-
-@asynccontextmanager
-async def environment(
-    function: Function, *, freeze: bool, clock: Callable[[], float], on_log: Callable[[LogLine], None]
-) -> AsyncIterator[Environment]:
-    """Provide an environment for *function*, whose process starts with the first invocation and ends here."""
-    with ExitStack() as resources:
-        async with anyio.create_task_group() as tasks:
-            created = Environment(function, tasks, resources, freeze=freeze, clock=clock, on_log=on_log)
-            try:
-                yield created
-            finally:
-                created.kill()
-                tasks.cancel_scope.cancel()
+# After a restore the runtime has ten seconds, before the snapshot at least 130:
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html
+RESTORE_TIMEOUT = 10.0
+SNAPSHOT_TIMEOUT = 130.0
 
 
 class Environment:
-    """One environment; made by `environment`, which also ends it."""
+    """
+    One environment, whose processes run in *tasks*.
+
+    Whoever makes it calls `shut_down`, and `kill` and `close` in any case.
+    """
 
     def __init__(
         self,
         function: Function,
+        number: int,
+        guard: Guard,
+        confinement: Confinement,
         tasks: TaskGroup,
-        resources: ExitStack,
         *,
         freeze: bool,
         clock: Callable[[], float],
-        on_log: Callable[[LogLine], None],
+        observer: Observer,
     ) -> None:
+        self.number = number
         self._function = function
+        self._guard = guard
+        self._confinement = confinement
         self._tasks = tasks
-        self._resources = resources
         self._freeze = freeze
         self._clock = clock
-        self._on_log = on_log
-        self._api = resources.enter_context(RuntimeAPI(clock))
-        self._process: RuntimeProcess | None = None
+        self._observer = observer
+        self._platform = PlatformLog(function, f"environment-{number}", clock, self._say)
+        self._sandbox: Sandbox | None = None
         self._current: Invocation | None = None
-        self._killed = False
+        self._initialised = False
+        self._failed_init: Failure | None = None
 
-    @property
-    def usable(self) -> bool:
-        """Whether another event may be sent here."""
-        return not self._killed and not self._exited
+    async def init(self) -> None:
+        """Go through the init before there is an event; the first one learns of its failure."""
+        self._failed_init = failure = await self._init(None)
+        if failure is not None:
+            self._observer.note("init", f"the init of environment {self.number} failed: {failure.message}")
 
     async def run(self, invocation: Invocation) -> None:
         """Bring *invocation* to its end, whatever the runtime does."""
         self._current = invocation
-        failure = await self._init(invocation) if self._process is None else None
+        invocation.environment = self.number
+        if self._sandbox is not None and self._sandbox.exited:  # while nobody was looking, not being frozen
+            await self._end_sandbox("failure")
+            self._initialised = False
+        if not self._initialised:
+            self._failed_init = await self._init(invocation)
+        failure, self._failed_init = self._failed_init, None
+        if failure is None:
+            failure = await self._restore()
         invocation.start(self._clock(), self._function.timeout)
-        self._say(f"START RequestId: {invocation.request_id} Version: $LATEST")
+        self._platform.start(invocation)
         if failure is None:
             failure = await self._invoke(invocation)
             invocation.ended_at = self._clock()
-        invocation.max_memory = self._process.peak_memory if self._process else None
-        if failure is not None:
+        if self._sandbox is not None:
+            invocation.max_memory = self._sandbox.peak_memory
+            if failure is None and self._sandbox.out_of_memory:
+                failure = OUT_OF_MEMORY
+        if failure is None:
+            self._end_invoke(invocation)
+        else:
+            self._platform.runtime_done(invocation, failure)
             await self._reset(invocation, failure)
-        elif self._process is not None:
-            self._end_invoke(invocation, self._process)
-        self._say(f"END RequestId: {invocation.request_id}")
-        self._say(invocation.report(self._function.memory))
+        self._platform.end(invocation)
         invocation.finish()
 
+    def _runtime_done(self) -> None:
+        """Tell it at once: an extension may wait for this record before it polls itself."""
+        self._platform.runtime_done(self._current, None)
+
+    async def shut_down(self) -> None:
+        """End what is left of it in good order."""
+        self._current = None
+        await self._end_sandbox("spindown")
+
     def kill(self) -> None:
-        """End the runtime and whatever it started at once."""
-        self._killed = True
-        if self._process is not None:
-            self._process.kill()
+        """End all processes at once."""
+        if self._sandbox is not None:
+            self._sandbox.kill()
+
+    def close(self) -> None:
+        """Give back what the processes, which must have ended, had been given."""
+        if self._sandbox is not None:
+            self._sandbox.close()
 
     # The phases...
 
-    async def _init(self, invocation: Invocation) -> Failure | None:
-        invocation.init_started_at = self._clock()
-        limit = self._function.init_timeout
+    async def _init(self, invocation: Invocation | None) -> Failure | None:
+        """Go through the first init; return why its invocation has failed already."""
+        self._initialised = True
+        limit = math.inf if self._function.only_api else self._function.init_timeout
+        if self._function.snapstart:
+            limit = max(self._function.timeout, SNAPSHOT_TIMEOUT)
+        if invocation is not None:
+            invocation.init_started_at = self._clock()
+            invocation.on_change(invocation)
+        failure = await self._start(limit, "init")
+        if invocation is not None:
+            invocation.init_ended_at = self._clock()
+        if failure is None and self._sandbox is not None and self._sandbox.snapshot_taken:
+            self._sandbox.freeze()
+        if failure is not None and failure.status == "timeout":
+            # As on Lambda, what took too long is tried again within the invocation, and in its time.
+            await self._end_sandbox("timeout")
+            return None
+        return failure
+
+    async def _start(self, limit: float, phase: str) -> Failure | None:
+        self._sandbox = sandbox = Sandbox(
+            self._function,
+            self._tasks,
+            self._guard,
+            self._confinement,
+            clock=self._clock,
+            on_output=self._read_output,
+            on_span=self._read_span,
+            on_runtime_done=self._runtime_done,
+        )
+        started_at = self._clock()
+        self._platform.init_start(phase, sandbox.telemetry_api, sandbox.extensions_api)
         try:
-            self._process = await self._start()
+            await sandbox.start(limit)
         except OSError as exc:
             text = f"cannot run {self._function.arguments[0]!r}: {exc.strerror}"
             failure: Failure | None = Failure("Runtime.InvalidEntrypoint", text)
         else:
-            failure = await self._phase(limit, f"Init timed out after {limit:.2f} seconds")
-            if self._api.init_failure is not None:
-                with anyio.move_on_after(EXIT_GRACE):
-                    await self._process.exited.wait()
-            self._process.drain()
-        invocation.init_ended_at = self._clock()
-        if failure is not None:
-            duration = (invocation.init_ended_at - invocation.init_started_at) * 1000
-            status = "\t".join(failure.report_fields())
-            self._say(f"INIT_REPORT Init Duration: {duration:.2f} ms\tPhase: init\t{status}")
+            failure = await sandbox.initialised(limit - (self._clock() - started_at))
+        self._platform.init_end(phase, self._clock() - started_at, failure)
+        sandbox.telemetry_api.close()
+        return failure
+
+    async def _restore(self) -> Failure | None:
+        sandbox = self._sandbox
+        if sandbox is None or not sandbox.snapshot_taken:
+            return None
+        self._platform.restore_start()
+        started_at = self._clock()
+        failure = await sandbox.restored(RESTORE_TIMEOUT)
+        if failure is not None and failure.status == "timeout":
+            failure = Failure("Runtime.RestoreHookUserTimeout", "the hooks after the restore took too long")
+        self._platform.restore_end(self._clock() - started_at, failure)
         return failure
 
     async def _invoke(self, invocation: Invocation) -> Failure | None:
-        if self._process is not None:
-            self._process.thaw()
-        self._api.deliver(invocation)
-        left = invocation.deadline - self._clock()
-        return await self._phase(left, f"Task timed out after {self._function.timeout:.2f} seconds")
+        failure = None
+        if self._sandbox is None:
+            left = invocation.deadline - self._clock()
+            failure = await self._start(left, "invoke") or await self._restore()
+        elif not self._sandbox.ready:
+            failure = await self._sandbox.initialised(math.inf)
+        if failure is None and self._sandbox is not None:
+            failure = await self._sandbox.invoked(invocation)
+        if failure is not None and failure.status == "timeout":
+            return Failure(failure.error_type, f"Task timed out after {self._function.timeout:.2f} seconds")
+        return failure
 
-    async def _phase(self, seconds: float, timeout_message: str) -> Failure | None:
-        """Wait until the runtime polls; return why it did not."""
-        if not self._exited:
-            with anyio.move_on_after(seconds):
-                await self._api.phase_over.wait()
-        if self._api.state is State.READY:
-            return None
-        if self._api.init_failure is not None:
-            return self._api.init_failure.failure
-        if self._process is not None and self._exited:
-            return self._process.exit_failure()
-        return Failure("Sandbox.Timedout", timeout_message)
-
-    def _end_invoke(self, invocation: Invocation, process: RuntimeProcess) -> None:
+    def _end_invoke(self, invocation: Invocation) -> None:
+        if self._sandbox is None:
+            return
         if self._freeze:
-            process.freeze()
+            self._sandbox.freeze()
             invocation.frozen_at = self._clock()
-        process.drain()
+        self._sandbox.drain()
 
     async def _reset(self, invocation: Invocation, failure: Failure) -> None:
-        self.kill()
-        if self._process is not None:
-            await self._process.exited.wait()
-        if self._api.init_failure is not None:
-            invocation.respond(invocation.ended_at, *self._api.init_failure)
+        init_failure = self._sandbox.runtime_api.init_failure if self._sandbox is not None else None
+        if init_failure is not None:
+            invocation.respond(invocation.ended_at, *init_failure)
         else:
-            when = " (after the response)" if invocation.answer is not None else ""
-            self._say(f"RequestId: {invocation.request_id} Error: {failure.message}{when}")
+            self._platform.error(invocation, failure)
+        # The caller does not wait for the end of the processes.
         invocation.fail(invocation.ended_at, failure)
+        await self._end_sandbox("timeout" if failure.status == "timeout" else "failure")
+        self._observer.note("reset", f"environment {self.number} was reset: {failure.message}", invocation)
 
-    # ...the process...
+    async def _end_sandbox(self, reason: str) -> None:
+        if self._sandbox is None:
+            return
+        if self._function.only_api:
+            self._sandbox.detach()
+            return
+        await self._sandbox.shut_down(reason)
+        self._sandbox = None
 
-    @property
-    def _exited(self) -> bool:
-        return self._process is not None and self._process.exited.is_set()
+    # ...and what is written meanwhile.
 
-    async def _start(self) -> RuntimeProcess:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-        self._tasks.start_soon(self._serve, listener)
-        address = f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        process = RuntimeProcess(
-            self._function.arguments,
-            self._function.task_root,
-            self._function.variables(address),
-            on_output=self._read_output,
-            on_span=self._read_span,
-        )
-        self._resources.callback(process.close)
-        self._tasks.start_soon(self._watch, process)
-        return process
-
-    async def _serve(self, listener: Listener[SocketStream]) -> None:
-        async with listener:
-            await listener.serve(partial(serve_connection, handler=partial(dispatch, self._api)))
-
-    async def _watch(self, process: RuntimeProcess) -> None:
-        await process.watch()
-        self._api.phase_over.set()
-
-    # ...and what it writes.
-
-    def _read_output(self, line: bytes) -> None:
-        self._log(line.decode(errors="replace"), platform=False)
+    def _read_output(self, line: bytes, extension: str) -> None:
+        text = line.decode(errors="replace")
+        if self._sandbox is not None and self._sandbox.telemetry_api.wanted:
+            self._sandbox.telemetry_api.emit("extension" if extension else "function", text)
+        self._log(text, platform=False)
 
     def _say(self, text: str) -> None:
         self._log(text, platform=True)
 
     def _log(self, text: str, *, platform: bool) -> None:
         line = LogLine(self._clock(), text, platform)
-        if self._current is not None:
-            self._current.logs.append(line)
-        self._on_log(line)
+        invocation = self._of_line(text)
+        if invocation is not None:
+            invocation.logs.append(line)
+        self._observer.log(line, invocation, self.number)
+
+    def _of_line(self, text: str) -> Invocation | None:
+        """Return the invocation during which *text* was written."""
+        return self._current
+
+    def _of_span(self, request_id: str) -> Invocation | None:
+        """Return the invocation that a span belongs to, if it is still of interest."""
+        return self._current if self._current is not None and self._current.request_id == request_id else None
 
     def _read_span(self, line: bytes) -> None:
         try:
@@ -208,8 +250,10 @@ class Environment:
         except (ValueError, TypeError, KeyError, RecursionError):
             log.warning("not a span: %r", line[:200])
             return
-        if self._current is not None and request_id == self._current.request_id:
-            self._current.spans.append(span)
+        invocation = self._of_span(request_id)
+        if invocation is not None:
+            invocation.spans.append(span)
+            invocation.on_change(invocation)
 
 
 def _parse_span(line: bytes) -> tuple[str, Span]:

@@ -5,6 +5,7 @@ A function's configuration, and the environment variables that follow from it.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import time
@@ -21,14 +22,13 @@ from .variables import check_variable
 _INHERITED = ("PATH", "LANG", "PYTHONPATH")
 
 
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """
-    What one would configure on Lambda: code, handler, timeout, memory, variables.
-
-    *command* starts the runtime; without one it is our own, with *handler*.
-    *caller* is the environment of the developer: PATH, LANG, PYTHONPATH and
-    the region are taken from it, and nothing else.
+    What one would configure on Lambda, and what stands for it here.
 
     Raises:
         ConfigurationError: A value that Lambda, or this machine, would refuse.
@@ -36,23 +36,50 @@ class Function:
 
     handler: str = ""
     command: Sequence[str] = ()
+    """Starts the runtime; without one it is our own, with *handler*."""
     task_root: Path = field(default_factory=Path.cwd)
     timeout: float = 3.0
+    """In seconds, as is *init_timeout*."""
     memory: int = 128
+    """In MB; a runtime that uses more is killed."""
     environment: Mapping[str, str] = field(default_factory=dict)
     name: str = "function"
     init_timeout: float = 10.0
+    snapstart: bool = False
+    """Whether a snapshot is taken after the init, and restored before the first event."""
+    max_concurrency: int = 0
+    """How many events one environment serves at once, as on Lambda Managed Instances; 0: an ordinary function."""
+    extensions_dir: Path | None = None
+    """Stands for /opt/extensions: each executable in it is an external extension."""
+    cpu_share: bool = False
+    """Whether the processes have no more CPU time than comes with *memory*."""
+    read_only: bool = False
+    """Whether *task_root* cannot be written to, as on Lambda."""
+    only_api: bool = False
+    """Nothing is started: whoever calls *runtime_api_port* is the runtime, one in a debugger say."""
+    runtime_api_port: int = 0
     caller: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """The environment of the developer, of which the function gets PATH, LANG, PYTHONPATH and the region."""
 
     def __post_init__(self) -> None:
-        if not self.handler and not self.command:
+        if not self.handler and not self.command and not self.only_api:
             raise ConfigurationError("no handler: expected module.function, such as app.handler")
         if not 0 < self.timeout <= 900:
             raise ConfigurationError(f"the timeout must be more than 0 and at most 900 seconds, not {self.timeout}")
+        if not self.init_timeout > 0:
+            raise ConfigurationError(f"the init timeout must be more than 0 seconds, not {self.init_timeout}")
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(f"a function's name has 1 to 64 letters, digits, - and _, unlike {self.name!r}")
         if not 128 <= self.memory <= 10240:
             raise ConfigurationError(f"the memory must be 128 to 10240 MB, not {self.memory}")
         if not self.task_root.is_dir():
             raise ConfigurationError(f"the task root {str(self.task_root)!r} is not a directory")
+        if not 0 <= self.max_concurrency <= 1600:
+            raise ConfigurationError(f"the concurrency of an environment must be 0 to 1600, not {self.max_concurrency}")
+        if self.snapstart and self.max_concurrency:
+            raise ConfigurationError("managed instances have no SnapStart: choose one of them")
+        if self.extensions_dir is not None and not self.extensions_dir.is_dir():
+            raise ConfigurationError(f"the extensions directory {str(self.extensions_dir)!r} is not a directory")
         for name, value in self.environment.items():
             check_variable(name, value)
 
@@ -71,10 +98,28 @@ class Function:
         """The ARN under which the function is invoked; the account is a made-up one."""
         return f"arn:aws:lambda:{self.region}:012345678912:function:{self.name}"
 
-    def variables(self, runtime_api: str) -> dict[str, str]:
-        """Return the whole environment of a process whose Runtime API is at *runtime_api*."""
-        stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{secrets.token_hex(16)}"
-        return {
+    @property
+    def initialization_type(self) -> str:
+        """What Lambda calls this way to start an environment."""
+        if self.max_concurrency:
+            return "lambda-managed-instances"
+        return "snap-start" if self.snapstart else "on-demand"
+
+    @property
+    def json_logs(self) -> bool:
+        """Whether the platform writes its own lines as JSON."""
+        return self.environment.get("AWS_LAMBDA_LOG_FORMAT") == "JSON" or bool(self.max_concurrency)
+
+    @property
+    def extensions(self) -> list[Path]:
+        """The executables of the external extensions."""
+        if self.extensions_dir is None:
+            return []
+        return sorted(path for path in self.extensions_dir.iterdir() if path.is_file() and os.access(path, os.X_OK))
+
+    def variables(self, runtime_api: str, metadata_token: str) -> dict[str, str]:
+        """Return the whole environment of a runtime whose Runtime API is at *runtime_api*."""
+        variables = {
             "LANG": "en_US.UTF-8",
             **{name: self.caller[name] for name in _INHERITED if name in self.caller},
             **self.environment,
@@ -85,10 +130,38 @@ class Function:
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": self.initialization_type,
+            "AWS_LAMBDA_METADATA_API": runtime_api,
+            "AWS_LAMBDA_METADATA_TOKEN": metadata_token,
             "AWS_LAMBDA_RUNTIME_API": runtime_api,
             "LAMBDA_TASK_ROOT": str(self.task_root.resolve()),
             "LAMBDA_RUNTIME_DIR": "/var/runtime",
         }
+        if not self.snapstart:  # all restored copies would share them
+            stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{secrets.token_hex(16)}"
+            variables["AWS_LAMBDA_LOG_GROUP_NAME"] = f"/aws/lambda/{self.name}"
+            variables["AWS_LAMBDA_LOG_STREAM_NAME"] = stream
+        if self.max_concurrency:
+            variables["AWS_LAMBDA_MAX_CONCURRENCY"] = str(self.max_concurrency)
+            variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        return variables
+
+
+_NOT_FOR_EXTENSIONS = {
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+}
+
+
+def extension_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return what an external extension has of the *variables* of the runtime.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+    """
+    return {
+        name: value for name, value in variables.items() if not name.startswith("_") and name not in _NOT_FOR_EXTENSIONS
+    }

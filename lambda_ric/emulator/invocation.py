@@ -7,20 +7,25 @@ are; a time that was never reached is None.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-import secrets
+import os
+import re
 import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
-
-import anyio
 
 from lambda_ric.errors import LambdaRICError
 
 from .lines import LogLine
 
 JSON = "application/json"
+
+# A caller that reads too slowly holds the runtime up beyond this many bytes.
+_STREAM_BUFFER = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Failure:
 
     error_type: str
     message: str
+    report_type: str = ""
+    """What REPORT calls the error, where that is another name."""
 
     @property
     def status(self) -> Literal["error", "timeout"]:
@@ -50,7 +57,7 @@ class Failure:
         """Return what REPORT and INIT_REPORT end with."""
         if self.status == "timeout":
             return ["Status: timeout"]
-        return ["Status: error", f"Error Type: {self.error_type}"]
+        return ["Status: error", f"Error Type: {self.report_type or _known(self.error_type)}"]
 
     def document(self) -> bytes:
         """Return the error document that the caller gets."""
@@ -64,7 +71,9 @@ class Answer:
     What the caller of the function gets, as soon as it was posted.
 
     *function_error* is None, or the error type that the runtime or the
-    platform gave: the payload is an error document then.
+    platform gave. The payload is an error document then, but for a stream
+    that broke off: what had come was sent, and *error_body* says why.
+    The payload of what was streamed to the caller is empty.
     """
 
     request_id: str
@@ -72,6 +81,7 @@ class Answer:
     content_type: str
     function_error: str | None
     _invocation: Invocation = field(repr=False, compare=False)
+    error_body: bytes = b""
 
     async def finished(self) -> Invocation:
         """
@@ -88,6 +98,14 @@ class EmulatorError(LambdaRICError):
     """The emulator cannot do what was asked of it; the text says why."""
 
 
+class ThrottledError(EmulatorError):
+    """Every environment is at work, and no more of them are allowed."""
+
+
+def _ignore(invocation: Invocation) -> None:
+    pass
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Invocation:
     """
@@ -100,15 +118,29 @@ class Invocation:
     event: bytes
     function_arn: str
     requested_at: float
-    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    nonce: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id: str = field(default_factory=lambda: _uuid())
+    nonce: str = field(default_factory=lambda: _uuid())
     """Tells this attempt from another one with the same request id."""
     trace_id: str = ""
+    content_type: str = JSON
+    client_context: str = ""
+    """JSON text, as are the fields of the caller's Cognito identity."""
+    cognito_identity: str = ""
+    tenant_id: str = ""
+    source: str = "invoke"
+    """What it came by: invoke, stream, event, function-url or sqs."""
+    attempt: int = 1
+    streaming: bool = False
+    """Whether the caller reads the response as it comes, by `chunks`."""
+    on_change: Callable[[Invocation], None] = field(default=_ignore, repr=False)
 
+    environment: int = 0
+    """The number of the environment that it was given to, from 1."""
     init_started_at: float | None = None
     init_ended_at: float | None = None
     started_at: float = math.nan
     deadline: float = math.nan
+    first_byte_at: float | None = None
     answered_at: float | None = None
     ended_at: float = math.nan
     frozen_at: float | None = None
@@ -118,18 +150,27 @@ class Invocation:
     reset: bool = False
     """Whether the environment ended with the invocation."""
     answer: Answer | None = None
+    content_type_of_response: str = JSON
+    response_streamed: bool = False
+    """Whether the runtime posted its response as a stream."""
     spans: list[Span] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)
     max_memory: int | None = None
     """The most memory that the runtime process has used, in MB, where the system tells."""
 
-    _answered: anyio.Event = field(default_factory=anyio.Event, repr=False)
-    _finished: anyio.Event = field(default_factory=anyio.Event, repr=False)
+    _begun: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _answered: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _chunks: deque[bytes] = field(default_factory=deque, repr=False)
+    _abandoned: bool = False
     _cut_short: bool = False
 
     def __post_init__(self) -> None:
-        root = f"1-{int(self.requested_at):08x}-{secrets.token_hex(12)}"
-        self.trace_id = self.trace_id or f"Root={root};Parent={secrets.token_hex(8)};Sampled=0"
+        if not self.trace_id:
+            token = os.urandom(20).hex()
+            root = f"1-{int(self.requested_at):08x}-{token[:24]}"
+            self.trace_id = f"Root={root};Parent={token[24:]};Sampled=0"
 
     # What happens to it, in this order...
 
@@ -137,16 +178,50 @@ class Invocation:
         """Begin the invoke phase, which the platform ends *timeout* seconds from *now*."""
         self.started_at = self.ended_at = now
         self.deadline = now + timeout
+        self.on_change(self)
+
+    def begin(self, now: float, content_type: str, *, streamed: bool) -> None:
+        """Tell the caller that a response is on its way."""
+        if self.answer is None and not self._begun.is_set():
+            self.first_byte_at = now
+            self.content_type_of_response = content_type
+            self.response_streamed = streamed
+            self._begun.set()
+            self.on_change(self)
+
+    async def send(self, chunk: bytes) -> None:
+        """Pass a piece of a stream on; wait while the caller has too much of it unread."""
+        while sum(map(len, self._chunks)) > _STREAM_BUFFER and self.answer is None and not self._abandoned:
+            self._moved = asyncio.Event()
+            await self._moved.wait()
+        if self.answer is None and not self._abandoned:
+            self._chunks.append(chunk)
+            self._moved.set()
+
+    def end_stream(self, now: float, error: str | None, error_body: bytes) -> None:
+        """Complete a response of which all was sent; *error* says that it broke off."""
+        self._settle(now, Answer(self.request_id, b"", self.content_type_of_response, error, self, error_body))
 
     def respond(self, now: float, payload: bytes, content_type: str, error: str | None = None) -> None:
         """Give the caller its answer; without effect if it has one, for nothing takes an answer back."""
         if self.answer is not None:
             return
-        self.answered_at = now
-        self.answer = Answer(self.request_id, payload, content_type, error, self)
-        if error is not None:
-            self.failure = Failure(error, "the function answered with an error")
-        self._answered.set()
+        if self._begun.is_set():  # in the middle of a stream: only an error can come so
+            self.end_stream(now, error, payload)
+            return
+        self.begin(now, content_type, streamed=False)
+        self._chunks.append(payload)
+        self._settle(now, Answer(self.request_id, payload, content_type, error, self, payload if error else b""))
+
+    def _settle(self, now: float, answer: Answer) -> None:
+        if self.answer is None:
+            self.answered_at = now
+            self.answer = answer
+            if answer.function_error is not None:
+                self.failure = Failure(answer.function_error, "the function answered with an error")
+            self._moved.set()
+            self._answered.set()
+            self.on_change(self)
 
     def fail(self, now: float, failure: Failure) -> None:
         """Record that the platform ended the invocation; a caller still without an answer gets the error."""
@@ -158,27 +233,85 @@ class Invocation:
     def finish(self) -> None:
         """Say that nothing more will happen to this invocation."""
         self._finished.set()
+        self.on_change(self)
 
     def cut_short(self) -> None:
         """Say that the emulator was closed in the middle; whoever waits is told."""
         self._cut_short = True
-        self._answered.set()
-        self._finished.set()
+        for event in (self._begun, self._moved, self._answered, self._finished):
+            event.set()
+        self.on_change(self)
 
     # ...and what can be asked.
 
+    async def begun(self) -> None:
+        """
+        Wait for the first sign of a response: its content type, and whether it is a stream.
+
+        Raises:
+            EmulatorError: The emulator was closed before that.
+        """
+        await self._begun.wait()
+        self._check("was answered")
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """
+        Read the response as it is posted, once; `answer` is there after the last piece.
+
+        Raises:
+            EmulatorError: The emulator was closed in the middle of it.
+        """
+        await self.begun()
+        try:
+            while True:
+                while self._chunks:
+                    chunk = self._chunks.popleft()
+                    self._moved.set()
+                    yield chunk
+                if self.answer is not None:
+                    return
+                self._moved = asyncio.Event()
+                await self._moved.wait()
+                self._check("was answered")
+        finally:
+            self._abandoned = True
+            self._moved.set()
+
     async def answered(self) -> Answer:
-        """Wait for the answer."""
+        """
+        Wait for the answer.
+
+        Raises:
+            EmulatorError: The emulator was closed before that.
+        """
         await self._answered.wait()
-        if self.answer is None:
-            raise EmulatorError(f"the emulator was closed before invocation {self.request_id} was answered")
+        self._check("was answered")
+        assert self.answer is not None
         return self.answer
 
     async def finished(self) -> None:
-        """Wait for the end."""
+        """
+        Wait for the end.
+
+        Raises:
+            EmulatorError: The emulator was closed before that.
+        """
         await self._finished.wait()
         if self._cut_short:
             raise EmulatorError(f"the emulator was closed before invocation {self.request_id} ended")
+
+    def _check(self, what: str) -> None:
+        if self._cut_short and self.answer is None:
+            raise EmulatorError(f"the emulator was closed before invocation {self.request_id} {what}")
+
+    def log_tail(self) -> bytes:
+        """Return the last 4 KB of the log, which is what the Invoke API shows of it."""
+        return "".join(f"{line.text}\n" for line in self.logs).encode(errors="replace")[-4096:]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self._finished.is_set()
 
     @property
     def status(self) -> Literal["success", "error", "timeout"]:
@@ -227,3 +360,18 @@ class Invocation:
         if self.failure is not None:
             fields += self.failure.report_fields()
         return "\t".join(fields)
+
+
+def _known(error_type: str) -> str:
+    """
+    Return the type under which the platform's logs and metrics file *error_type*.
+
+    The expression is the platform's, and not anchored (internal/lambda/fatalerror of AWS's emulator).
+    """
+    if re.search(r"(Runtime|Function)\.[A-Z][a-zA-Z]+", error_type):
+        return error_type
+    return "Function.Unknown" if error_type.startswith("Function.") else "Runtime.Unknown"
+
+
+def _uuid() -> str:
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))

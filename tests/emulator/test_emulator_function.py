@@ -18,7 +18,7 @@ from lambda_ric.errors import ConfigurationError
 
 def variables(caller: Mapping[str, str], tmp_path: Path, **options: Any) -> dict[str, str]:
     function = Function(handler="app.handler", task_root=tmp_path, caller=caller, **options)
-    return function.variables("127.0.0.1:9001")
+    return function.variables("127.0.0.1:9001", "token")
 
 
 def test_environment_is_lambdas_and_not_the_developers(tmp_path: Path) -> None:
@@ -52,6 +52,8 @@ def test_environment_is_lambdas_and_not_the_developers(tmp_path: Path) -> None:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/function",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_METADATA_API": "127.0.0.1:9001",
+        "AWS_LAMBDA_METADATA_TOKEN": "token",
         "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
         "LAMBDA_TASK_ROOT": str(tmp_path.resolve()),
         "LAMBDA_RUNTIME_DIR": "/var/runtime",

@@ -63,22 +63,22 @@ def test_event_comes_with_the_headers_of_lambda(stand_in: StandIn) -> None:
 
 def test_ping_is_answered_and_other_pages_are_not_there(stand_in: StandIn) -> None:
     """
-    Unknown paths and methods are a 404 in plain text.
+    Unknown paths are a 404 in plain text, known ones with another method a 405 that names the right one.
     """
     script = """
         for method, path in [("GET", "/../ping"), ("GET", "/nowhere"), ("POST", "/invocation/next"), ("HEAD", "/x")]:
             connection.request(method, "/2018-06-01/ping" if "ping" in path else "/2018-06-01/runtime" + path)
             reply = connection.getresponse()
-            say(reply.status, reply.read().decode().strip(), reply.headers["Content-Type"].partition(";")[0])
+            say(reply.status, reply.read().decode().strip(), reply.headers["Content-Type"], reply.headers["Allow"])
         request_id, event = next_event()
         respond(request_id)
         next_event()
     """
     assert said(run(stand_in, script)) == [
-        "200 pong text/plain",
-        "404 404 page not found text/plain",
-        "404 404 page not found text/plain",
-        "404  text/plain",
+        "200 pong text/plain; charset=utf-8 None",
+        "404 404 page not found text/plain; charset=utf-8 None",
+        "405  None GET",
+        "404  text/plain; charset=utf-8 None",
     ]
 
 

@@ -1,0 +1,262 @@
+"""
+The event source mapping for SQS: polls a queue, sends its messages to the function in batches, deletes what it took.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+
+from lambda_ric.errors import ConfigurationError
+
+from .destinations import Note
+from .event_queue import FIRST_BACKOFF
+from .function import Function
+from .invocation import Answer, EmulatorError, Invocation, ThrottledError
+from .invoke_request import MAX_EVENT_BYTES
+from .sqs import MAX_ENTRIES, QueueAttributes, SQSError, SQSQueue
+
+LONG_POLL = 20
+"""The seconds for which Lambda, too, asks the queue to wait for a message."""
+MAX_BATCH_SIZE = 10_000
+MAX_BATCHING_WINDOW = 300.0
+# Seconds between tries, when the server does not answer or there is no environment; here nothing else is waiting.
+_MAX_BACKOFF = 10.0
+
+Message = dict[str, Any]
+"""As SQS describes it."""
+T = TypeVar("T")
+
+
+def _ignore(kind: str, text: str, invocation: Invocation | None) -> None:
+    pass
+
+
+class SQSEventSource:
+    """
+    Sends the messages of the queue at *queue_url* to *submit*, no more than *concurrency* batches at once.
+
+    *report_batch_item_failures* is the mapping's FunctionResponseTypes; without it, what a function returns is of no
+    importance. What is not deleted is visible again, and sent again, after the queue's visibility timeout.
+
+    Raises:
+        ConfigurationError: *endpoint* is not on this machine, or Lambda would refuse the settings.
+    """
+
+    def __init__(
+        self,
+        queue_url: str,
+        endpoint: str,
+        function: Function,
+        submit: Callable[[Invocation], None],
+        *,
+        batch_size: int = 10,
+        batching_window: float = 0.0,
+        concurrency: int = 1,
+        report_batch_item_failures: bool = True,
+        long_poll: int = LONG_POLL,
+        note: Note = _ignore,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._queue = SQSQueue(queue_url, endpoint, function.region)
+        _check_batch(batch_size, batching_window, fifo=self._queue.fifo)
+        if concurrency < 1:
+            raise ConfigurationError(f"the concurrency must be at least 1, not {concurrency}")
+        self._function = function
+        self._submit = submit
+        self._batch_size = batch_size
+        self._batching_window = batching_window
+        self._slots = anyio.Semaphore(concurrency)
+        self._reports_failures = report_batch_item_failures
+        self._long_poll = long_poll
+        self._note = note
+        self._clock = clock
+        self._sleep = sleep
+        self._in_flight = 0
+
+    async def run(self) -> None:
+        """Poll until cancelled; what is in flight then stays in the queue, and comes again."""
+        try:
+            async with self._queue, anyio.create_task_group() as tasks:
+                attributes = await self._persistently(self._queue.attributes)
+                while True:
+                    await self._slots.acquire()
+                    tasks.start_soon(self._process, await self._batch(), attributes)
+        finally:
+            if self._in_flight:
+                text = f"the emulator was closed: {self._in_flight} messages of {self._queue.url} will come again"
+                self._note("retry", text, None)
+
+    # Out of the queue...
+
+    async def _batch(self) -> list[Message]:
+        """Collect the next batch: what there is, and what else comes within the window after the first message."""
+        batch: list[Message] = []
+        while not batch:
+            batch = await self._received(self._batch_size, self._long_poll)
+        closes = self._clock() + self._batching_window
+        while len(batch) < self._batch_size and (left := closes - self._clock()) > 0:
+            batch += await self._received(self._batch_size - len(batch), min(math.ceil(left), self._long_poll))
+        return batch
+
+    async def _received(self, most: int, wait: int) -> list[Message]:
+        messages = await self._persistently(partial(self._queue.receive, most, wait))
+        self._in_flight += len(messages)
+        return messages
+
+    async def _persistently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make *call* until the server does what it is asked for; it may be started after the emulator."""
+        backoff = FIRST_BACKOFF
+        while True:
+            try:
+                return await call()
+            except SQSError as exc:
+                if backoff == FIRST_BACKOFF:  # told once for each time that it is away
+                    self._note("retry", f"{exc}; it is tried again until the server answers", None)
+                await self._sleep(backoff)
+                backoff = min(backoff * 2, _MAX_BACKOFF)
+
+    # ...into the function...
+
+    async def _process(self, batch: list[Message], attributes: QueueAttributes) -> None:
+        expires = self._clock() + attributes.visibility_timeout
+        try:
+            for event, part in _events(batch, attributes.arn):
+                await self._send(event, part, expires)
+        except EmulatorError:
+            return  # closed, which `run` tells of
+        self._in_flight -= len(batch)
+        self._slots.release()
+
+    async def _send(self, event: bytes, part: list[Message], expires: float) -> None:
+        invocation = Invocation(event=event, function_arn=self._function.arn, requested_at=self._clock(), source="sqs")
+        if not await self._entered(invocation, expires):
+            text = f"{len(part)} messages were throttled until they were visible in the queue again"
+            self._note("retry", text, invocation)
+            return
+        answer = await invocation.answered()
+        failed = self._failed(answer, {message["MessageId"] for message in part})
+        if failed:
+            text = f"{len(failed)} of {len(part)} messages failed: they come again after the visibility timeout"
+            self._note("retry", text, invocation)
+        await self._delete([message for message in part if message["MessageId"] not in failed], invocation)
+        # What follows the response keeps the environment, and so the place among the batches.
+        await invocation.finished()
+
+    async def _entered(self, invocation: Invocation, expires: float) -> bool:
+        """Find an environment for *invocation*; return False if there was none while its messages were hidden."""
+        backoff = FIRST_BACKOFF
+        while self._clock() < expires:
+            try:
+                self._submit(invocation)
+            except ThrottledError:
+                await self._sleep(min(backoff, max(expires - self._clock(), 0)))
+                backoff = min(backoff * 2, _MAX_BACKOFF)
+            else:
+                return True
+        return False
+
+    # ...and what it says.
+
+    def _failed(self, answer: Answer, ids: set[str]) -> set[str]:
+        if answer.function_error is not None:
+            return ids
+        return reported_failures(answer.payload, ids) if self._reports_failures else set()
+
+    async def _delete(self, messages: Sequence[Message], invocation: Invocation) -> None:
+        if not messages:
+            return
+        try:
+            await self._queue.delete([message["ReceiptHandle"] for message in messages])
+        except SQSError as exc:
+            self._note("retry", f"{exc}: what was not deleted comes again", invocation)
+
+
+def reported_failures(payload: bytes, ids: set[str]) -> set[str]:
+    """
+    Return which of the *ids* a function's response reports as failed: all of them if the report makes no sense.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
+    """
+    try:
+        document = json.loads(payload or b"null")
+    except (ValueError, RecursionError):
+        return ids
+    failures = document.get("batchItemFailures") if isinstance(document, dict) else None
+    if failures is None:
+        return set()
+    if not isinstance(failures, list):
+        return ids
+    reported = set()
+    for failure in failures:
+        identifier = failure.get("itemIdentifier") if isinstance(failure, dict) else None
+        if not isinstance(identifier, str) or identifier not in ids:
+            return ids
+        reported.add(identifier)
+    return reported
+
+
+def _check_batch(size: int, window: float, *, fifo: bool) -> None:
+    if not 1 <= size <= MAX_BATCH_SIZE:
+        raise ConfigurationError(f"the batch size must be 1 to {MAX_BATCH_SIZE}, not {size}")
+    if not 0 <= window <= MAX_BATCHING_WINDOW:
+        raise ConfigurationError(f"the batching window must be 0 to {MAX_BATCHING_WINDOW:g} seconds, not {window:g}")
+    if fifo and (size > MAX_ENTRIES or window):
+        raise ConfigurationError(f"a FIFO queue has batches of at most {MAX_ENTRIES} messages, and no batching window")
+    if size > MAX_ENTRIES and window < 1:
+        raise ConfigurationError(f"a batch of more than {MAX_ENTRIES} messages needs a batching window of 1 second")
+
+
+def _events(batch: Sequence[Message], queue_arn: str) -> Iterator[tuple[bytes, list[Message]]]:
+    """Yield the events for *batch* with their messages: one, unless that would be larger than an event may be."""
+    records: list[bytes] = []
+    part: list[Message] = []
+    size = 0
+    for message in batch:
+        record = json.dumps(_record(message, queue_arn), separators=(",", ":")).encode()
+        if part and size + len(record) > MAX_EVENT_BYTES - len(_EVENT % b""):
+            yield _EVENT % b",".join(records), part
+            records, part, size = [], [], 0
+        records.append(record)
+        part.append(message)
+        size += len(record) + 1
+    yield _EVENT % b",".join(records), part
+
+
+_EVENT = b'{"Records":[%b]}'
+
+
+def _record(message: Message, queue_arn: str) -> dict[str, Any]:
+    """Return *message* as Lambda shows it to a function."""
+    described = message.get("MessageAttributes") or {}
+    record = {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes") or {},
+        "messageAttributes": {name: _attribute(value) for name, value in described.items()},
+    }
+    if "MD5OfMessageAttributes" in message:
+        record["md5OfMessageAttributes"] = message["MD5OfMessageAttributes"]
+    return {
+        **record,
+        "md5OfBody": message.get("MD5OfBody", ""),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": queue_arn.split(":")[3],
+    }
+
+
+def _attribute(described: dict[str, Any]) -> dict[str, Any]:
+    names = {"StringValue": "stringValue", "BinaryValue": "binaryValue"}
+    values = {names[name]: described[name] for name in names if described.get(name) is not None}
+    return {**values, "stringListValues": [], "binaryListValues": [], "dataType": described.get("DataType", "String")}

@@ -1,0 +1,274 @@
+"""
+The Runtime API of an environment that serves many events at once, as on Lambda Managed Instances.
+
+The runtime has next to no state here, every event has its own: what is posted
+for one says nothing of the others. Texts and status codes are those of AWS's
+emulator, which holds the platform's code:
+https://github.com/aws/aws-lambda-runtime-interface-emulator (internal/lambda-managed-instances/invoke).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+
+import anyio
+
+from lambda_ric import protocol
+
+from .invocation import JSON, EmulatorError, Failure, Invocation, ThrottledError
+from .runtime_api import (
+    ACCEPTED,
+    InitFailure,
+    State,
+    check_nonce,
+    error_type,
+    event_reply,
+    pass_on,
+    read_init_failure,
+    too_large,
+    truncated,
+)
+from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, RefusedError, Reply, Request
+
+MAX_ERROR_BYTES = 1024 * 1024
+MAX_IDLE_POLLS = 10_000
+# So many invocations that ran out of time are remembered, until their late answer comes.
+MAX_TIMED_OUT = 1000
+
+
+class _Stage(Enum):
+    """How far the answer to an event is."""
+
+    AWAITED = auto()
+    RESPONDING = auto()
+    FAILING = auto()
+
+
+class _Running:
+    """An event that the runtime has, and the response that may be on its way."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.stage = _Stage.AWAITED
+        self.copying = anyio.CancelScope()
+        self.refusal: RefusedError | None = None
+
+    def abort(self, refusal: RefusedError) -> None:
+        """Read no more of the response; whoever posts it is told *refusal*."""
+        self.refusal = refusal
+        self.copying.cancel()
+
+
+class ManagedRuntimeAPI:
+    """
+    The far side of a runtime that has several polls outstanding.
+
+    An environment brings each event to its end with `invoke`, any number of
+    them at a time, up to the polls that are *idle*. *on_turn* is called when
+    their number grows, and when the runtime gives its init up.
+    """
+
+    def __init__(self, clock: Callable[[], float], on_turn: Callable[[], None]) -> None:
+        self.state = State.STARTED
+        self.init_failure: InitFailure | None = None
+        self._clock = clock
+        self._on_turn = on_turn
+        self._polls: deque[asyncio.Future[Reply]] = deque()
+        self._running: dict[str, _Running] = {}
+        self._timed_out: dict[str, None] = {}
+
+    # What the environment does...
+
+    @property
+    def idle(self) -> int:
+        """How many polls wait for an event."""
+        return len(self._polls)
+
+    @property
+    def running(self) -> int:
+        """How many events are not answered yet."""
+        return len(self._running)
+
+    async def invoke(self, invocation: Invocation) -> None:
+        """
+        Give *invocation*, which must have been started, to the poll that waits longest; return once it is answered.
+
+        It is over then, whatever the runtime still does: by its response or
+        error, or by the deadline, of which the runtime is not told.
+
+        Raises:
+            ThrottledError: No poll waits.
+            EmulatorError: An invocation with the same request id is running.
+        """
+        if invocation.request_id in self._running:
+            raise EmulatorError(f"an invocation with the request id {invocation.request_id} is running already")
+        if not self._polls:
+            raise ThrottledError("no idle runtimes")
+        running = self._running[invocation.request_id] = _Running(invocation)
+        self._polls.popleft().set_result(event_reply(invocation))
+        try:
+            with anyio.move_on_after(invocation.deadline - self._clock()):
+                await invocation.answered()
+                return
+            self._time_out(running)
+        finally:
+            self._forget(running)
+
+    def end(self, failure: Failure) -> None:
+        """Say that the runtime has ended: every event that it has fails by *failure*, every poll is refused."""
+        for running in list(self._running.values()):
+            self._answer(running, _document(failure.error_type), JSON, failure.error_type)
+            running.abort(_internal_error())
+        for poll in self._polls:
+            poll.set_result(_internal_error().reply())
+        self._polls.clear()
+
+    def _time_out(self, running: _Running) -> None:
+        invocation = running.invocation
+        if running.stage is _Stage.AWAITED:
+            self._timed_out[invocation.request_id] = None
+            if len(self._timed_out) > MAX_TIMED_OUT:
+                del self._timed_out[next(iter(self._timed_out))]
+        text = f"Task timed out after {invocation.deadline - invocation.started_at:.2f} seconds"
+        self._answer(running, _document("Sandbox.Timedout", errorMessage=text), JSON, "Sandbox.Timedout")
+        running.abort(_invoke_timeout())
+
+    # ...what the runtime asks for...
+
+    def ping(self) -> Reply:
+        """Say that somebody is there."""
+        return Reply(200, b"pong", {"Content-Type": "text/plain; charset=utf-8"})
+
+    def next(self) -> Reply | asyncio.Future[Reply]:
+        """
+        Wait for an event, in a queue with the other polls.
+
+        Nobody looks whether the client is still there, here as little as where there is one event at a time.
+        """
+        if len(self._polls) >= MAX_IDLE_POLLS:
+            raise _internal_error()
+        if self.state is State.STARTED:
+            self.state = State.READY
+        poll = asyncio.get_running_loop().create_future()
+        self._polls.append(poll)
+        self._on_turn()
+        return poll
+
+    async def response(self, request_id: str, request: Request) -> Reply:
+        """Pass a response on to the caller; with its end the invocation is over."""
+        running = self._find(request_id)
+        if running.stage is not _Stage.AWAITED:
+            raise _invalid_id()
+        check_nonce(running.invocation, request)
+        running.stage = _Stage.RESPONDING
+        if request.headers.get(protocol.RESPONSE_MODE.lower(), "streaming") != "streaming":
+            invalid_mode = "Runtime.InvalidResponseModeHeader"
+            self._answer(running, _document(invalid_mode), JSON, invalid_mode)
+            raise RefusedError(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+        with running.copying:
+            try:
+                await self._copy(running, request)
+            except BodyTooLargeError:
+                self._answer(running, _document(_TOO_LARGE), JSON, _TOO_LARGE)
+                raise too_large() from None
+            except BadRequestError:
+                self._answer(running, _document(_TRUNCATED), JSON, _TRUNCATED)
+                raise truncated() from None
+        if running.refusal is not None:
+            raise running.refusal
+        return ACCEPTED
+
+    async def error(self, request_id: str, request: Request) -> Reply:
+        """Pass an error document on to the caller; a response that is being sent breaks off with it."""
+        try:
+            document = await request.body(MAX_ERROR_BYTES)
+        except (BodyTooLargeError, BadRequestError):
+            raise too_large() from None
+        running = self._find(request_id)
+        check_nonce(running.invocation, request)
+        if running.stage is _Stage.FAILING:
+            raise _invalid_id()
+        running.stage = _Stage.FAILING
+        self._answer(running, document, request.headers.get("content-type", JSON), error_type(request))
+        running.abort(_internal_error())
+        return ACCEPTED
+
+    async def init_error(self, request: Request) -> Reply:
+        """
+        Take note that the runtime, or one of its workers, cannot start.
+
+        As on Lambda it may come after the first poll, of another worker; then
+        nobody acts on it.
+        """
+        failure = await read_init_failure(request)
+        if self.init_failure is not None:
+            text = "State transition from InitError to InitError failed for runtime."
+            raise RefusedError(403, "InvalidStateTransition", f"{text} Error: state transition is not allowed")
+        self.init_failure = failure
+        if self.state is State.STARTED:
+            self.state = State.INIT_FAILED
+            self._on_turn()
+        return ACCEPTED
+
+    async def restore_next(self) -> Reply:
+        """Say that there are no snapshots here."""
+        return NOT_FOUND
+
+    async def restore_error(self, request: Request) -> Reply:
+        """Say that there are no snapshots here."""
+        return NOT_FOUND
+
+    # ...and what becomes of it.
+
+    def _find(self, request_id: str) -> _Running:
+        running = self._running.get(request_id)
+        if running is not None:
+            return running
+        if request_id in self._timed_out:
+            del self._timed_out[request_id]
+            raise _invoke_timeout()
+        raise _invalid_id()
+
+    async def _copy(self, running: _Running, request: Request) -> None:
+        invocation = running.invocation
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        if protocol.RESPONSE_MODE.lower() in request.headers and invocation.streaming:
+            error, error_body = await pass_on(invocation, request, content_type, self._clock)
+            self._forget(running)
+            invocation.end_stream(self._clock(), error, error_body)
+        else:
+            payload = await request.body(protocol.MAX_RESPONSE_BYTES)
+            self._answer(running, payload, content_type, request.trailers.get(protocol.ERROR_TYPE.lower()))
+
+    def _answer(self, running: _Running, body: bytes, content_type: str, error: str | None) -> None:
+        self._forget(running)
+        running.invocation.respond(self._clock(), body, content_type, error)
+
+    def _forget(self, running: _Running) -> None:
+        if self._running.get(running.invocation.request_id) is running:
+            del self._running[running.invocation.request_id]
+
+
+_TOO_LARGE = "Function.ResponseSizeTooLarge"
+_TRUNCATED = "Runtime.TruncatedResponse"
+
+
+def _document(error: str, **fields: str) -> bytes:
+    document: Mapping[str, str] = {"errorType": error, **fields}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _invalid_id() -> RefusedError:
+    return RefusedError(400, "InvalidRequestID", "Invalid request ID")
+
+
+def _invoke_timeout() -> RefusedError:
+    return RefusedError(410, "InvokeTimeout", "Invoke timeout")
+
+
+def _internal_error() -> RefusedError:
+    return RefusedError(500, "InternalServerError", "Internal Server Error")
