@@ -1,10 +1,10 @@
-# Everything sets itself up: virtual environments, one for each Python 3.11 to 3.13 of this machine, and AWS's runtime
-# interface emulator. What has been set up is kept until `make clean`.
+# Everything sets itself up: virtual environments, one for each Python 3.11 to 3.13 of this machine, AWS's runtime
+# interface emulator and, from Debian, a browser. What has been set up is kept until `make clean`.
 
 FOUND := $(shell tests/tools/interpreters)
 ENVIRONMENTS := $(foreach pair,$(FOUND),$(firstword $(subst =, ,$(pair))))
 
-.PHONY: help test check lint emulator bench demo build clean
+.PHONY: help test check lint emulator browser bench demo build clean
 .PHONY: $(ENVIRONMENTS:%=types-in-%) $(ENVIRONMENTS:%=pytest-in-%)
 
 help: ## list these commands
@@ -30,19 +30,23 @@ clean: ## remove all that was made here
 lint: .venv/ready
 	@echo "== ruff, shellcheck"
 	@.venv/bin/python -m ruff check --quiet --output-format concise
-	@.venv/bin/shellcheck bootstrap .ci/run tests/tools/interpreters tests/tools/private-mounts
+	@.venv/bin/shellcheck bootstrap .ci/run tests/emulator/runtimes/bootstrap.sh tests/tools/chromium \
+		tests/tools/interpreters tests/tools/private-mounts
 
 $(ENVIRONMENTS:%=types-in-%): types-in-%: %/ready
 	@echo "== mypy on $$($*/bin/python --version)"
 	@$*/bin/python -m mypy --no-error-summary
 
-$(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator
+$(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator browser
 	@echo "== pytest on $$($*/bin/python --version)"
 	@$*/bin/python -m pytest --quiet
 
 # Fetched before the tests, so that no test pays for the download.
 emulator: .venv/ready
 	@.venv/bin/python -m tests.rie.binary >/dev/null
+
+browser:
+	@tests/tools/chromium >/dev/null
 
 %/ready: pyproject.toml lambda_ric/version.py
 	@test -n "$(FOUND)" || { echo "make: an interpreter is missing, see above" >&2; exit 1; }
