@@ -291,7 +291,7 @@ def test_no_freeze_leaves_the_process_running(invoke: Invoke) -> None:
     ("arguments", "text"),
     [
         ([], "lambda-ric: the following arguments are required: COMMAND (see lambda-ric --help)"),
-        (["invoke"], "the following arguments are required: HANDLER (see lambda-ric invoke --help)"),
+        (["invoke"], "no handler: expected module.function, such as app.handler"),
         (["invoke", ""], "no handler: expected module.function"),
         (["invoke", "a.b", "--data", "{"], "--data is not JSON: Expecting property name"),
         (["invoke", "a.b", "--data", "[NaN]"], "--data is not JSON: NaN is not a number in JSON"),

@@ -1,0 +1,76 @@
+"""
+What a person or a script gets to read.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+from lambda_ric.emulator import LogLine
+
+from .options import refuse_constant
+
+
+def write(stream: TextIO, content: str | bytes) -> None:
+    """Write *content* at once; a reader that has gone is no error."""
+    try:
+        if isinstance(content, bytes):
+            stream.buffer.write(content)
+        else:
+            stream.write(content)
+        stream.flush()
+    except BrokenPipeError:
+        # Nobody reads any longer (`| head`): let what follows, and Python's own flush at the end, go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def show_line(line: LogLine) -> None:
+    """Write a line of the log to stderr, with its time."""
+    clock = f"{time.strftime('%H:%M:%S', time.localtime(line.time))}.{int(line.time % 1 * 1000):03}"
+    # Lambda keeps lines that are joined by a carriage return together as one event.
+    first, *others = line.text.rstrip("\r").replace("\r", "\n").split("\n")
+    write(sys.stderr, "\n".join([f"{clock}  {first}", *(" " * 14 + other for other in others)]) + "\n")
+
+
+def print_response(payload: bytes) -> None:
+    """Write a response to stdout: as it was posted, or indented where a person reads it."""
+    response, encoding = decode(payload)
+    if encoding == "json" and sys.stdout.isatty():
+        print_json(response)
+    elif encoding == "base64" or payload.endswith(b"\n"):
+        write(sys.stdout, payload)
+    else:
+        write(sys.stdout, payload + b"\n")
+
+
+def print_json(value: Any) -> None:
+    """Write *value* to stdout, on one line where a script reads it."""
+    text = json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)
+    # A lone surrogate becomes the escape that it was in the function's JSON.
+    write(sys.stdout, text.encode(errors="backslashreplace") + b"\n")
+
+
+def decode(payload: bytes) -> tuple[Any, str]:
+    """Return what *payload* holds, and how it is to be read: json, text or base64."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(payload).decode(), "base64"
+    try:
+        return json.loads(text, parse_constant=refuse_constant), "json"
+    except (ValueError, RecursionError):
+        return text, "text"
+
+
+def can_show(stream: TextIO, text: str) -> bool:
+    """Return whether *stream* has all the characters of *text*."""
+    try:
+        text.encode(stream.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
