@@ -14,8 +14,9 @@ test: check $(ENVIRONMENTS:%=pytest-in-%) ## check, then run the tests on every 
 
 check: lint $(ENVIRONMENTS:%=types-in-%) ## lint, then check the types for every version of Python found
 
-bench: .venv/ready ## measure against awslambdaric
+bench: .venv/ready emulator ## measure against awslambdaric, and the emulator against AWS's
 	@.venv/bin/python -m tests.benchmarks
+	@.venv/bin/python -m tests.benchmarks.emulators
 
 demo: .venv/ready ## answer first, finish afterwards: see it happen
 	@.venv/bin/python docs/examples/demo.py

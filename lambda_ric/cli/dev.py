@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import sys
 import time
@@ -146,6 +147,7 @@ async def _serve(emulator: Emulator, options: argparse.Namespace) -> int:
             serve(emulator, options.port, events=events, url_mode=options.url_mode, sources=sources) as endpoint,
         ):
             write(sys.stderr, _banner(emulator, endpoint.url))
+            gc.freeze()  # what is loaded stays: the collector need not look at it again and again
             await anyio.sleep_forever()
     return exit_code(stopped_by[0], "everything has")
 

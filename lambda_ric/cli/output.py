@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from functools import lru_cache
 from typing import Any, TextIO
 
 from lambda_ric.emulator import LogLine
@@ -31,10 +32,15 @@ def write(stream: TextIO, content: str | bytes) -> None:
 
 def show_line(line: LogLine) -> None:
     """Write a line of the log to stderr, with its time."""
-    clock = f"{time.strftime('%H:%M:%S', time.localtime(line.time))}.{int(line.time % 1 * 1000):03}"
+    clock = f"{_clock(int(line.time))}.{int(line.time % 1 * 1000):03}"
     # Lambda keeps lines that are joined by a carriage return together as one event.
     first, *others = line.text.rstrip("\r").replace("\r", "\n").split("\n")
     write(sys.stderr, "\n".join([f"{clock}  {first}", *(" " * 14 + other for other in others)]) + "\n")
+
+
+@lru_cache(maxsize=1)
+def _clock(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
 
 
 def print_response(payload: bytes) -> None:

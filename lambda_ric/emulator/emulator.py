@@ -270,6 +270,7 @@ class Emulator:
                     confinement,
                     tasks,
                     freeze=self._freeze,
+                    another_waits=lambda: bool(self._waiting),
                     clock=self._clock,
                     observer=self.observers,
                 )

@@ -20,7 +20,7 @@ from .feed import Feed
 from .function_url import FunctionURL, Mode
 from .invoke_api import InvokeAPI
 from .page import Page, same_site
-from .server import Reply, Request, json_reply, listening
+from .server import Later, Reply, Request, json_reply, listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Routes:
         self._page = Page(feed)
         self._names = {emulator.function.name, "_"}
 
-    def dispatch(self, request: Request) -> Reply | Awaitable[Reply]:
+    def dispatch(self, request: Request) -> Reply | Later | Awaitable[Reply]:
         """Answer a caller's request; what is nothing else is for the function URL."""
         match request.segments:
             case ["lambda-url", name, *_] if name in self._names:

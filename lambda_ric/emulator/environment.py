@@ -36,6 +36,8 @@ class Environment:
     """
     One environment, whose processes run in *tasks*.
 
+    It is frozen after an invocation if *another_waits* does not say that the
+    next one is there already.
     Whoever makes it calls `shut_down`, and `kill` and `close` in any case.
     """
 
@@ -48,6 +50,7 @@ class Environment:
         tasks: TaskGroup,
         *,
         freeze: bool,
+        another_waits: Callable[[], bool],
         clock: Callable[[], float],
         observer: Observer,
     ) -> None:
@@ -57,6 +60,7 @@ class Environment:
         self._confinement = confinement
         self._tasks = tasks
         self._freeze = freeze
+        self._another_waits = another_waits
         self._clock = clock
         self._observer = observer
         self._platform = PlatformLog(function, f"environment-{number}", clock, self._say)
@@ -90,7 +94,7 @@ class Environment:
             invocation.ended_at = self._clock()
         if self._sandbox is not None:
             invocation.max_memory = self._sandbox.peak_memory
-            if failure is None and self._sandbox.out_of_memory:
+            if failure is None and (invocation.max_memory or 0) > self._function.memory:
                 failure = OUT_OF_MEMORY
         if failure is None:
             self._end_invoke(invocation)
@@ -193,7 +197,7 @@ class Environment:
     def _end_invoke(self, invocation: Invocation) -> None:
         if self._sandbox is None:
             return
-        if self._freeze:
+        if self._freeze and not self._another_waits():
             self._sandbox.freeze()
             invocation.frozen_at = self._clock()
         self._sandbox.drain()

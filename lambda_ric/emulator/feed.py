@@ -100,6 +100,10 @@ def _ms(seconds: float | None) -> float | None:
     return round(seconds * 1000, 3) if seconds is not None and math.isfinite(seconds) else None
 
 
+def _holds_much(invocation: Invocation) -> bool:
+    return len(invocation.event) + len(invocation.answer.payload if invocation.answer else b"") > MAX_PREVIEW
+
+
 def _preview(data: bytes) -> dict[str, Any]:
     text = data[:MAX_PREVIEW].decode(errors="replace")
     return {"text": text, "size": len(data), "truncated": len(data) > MAX_PREVIEW}
@@ -110,8 +114,8 @@ class Feed:
     Remembers what happened last, and tells it to whoever subscribes.
 
     Nothing here waits: `changed`, `log` and `note` are called from the midst
-    of an invocation. An invocation that has ended is kept as its snapshot, so
-    that its payloads are not held in memory.
+    of an invocation. A large invocation that has ended is kept as its snapshot,
+    so that its payloads are not held in memory.
     """
 
     def __init__(
@@ -137,7 +141,7 @@ class Feed:
 
     def changed(self, invocation: Invocation) -> None:
         """Tell that *invocation* has moved on."""
-        record = snapshot(invocation) if invocation.ended else invocation
+        record = snapshot(invocation) if invocation.ended and _holds_much(invocation) else invocation
         self._invocations[invocation.nonce] = record
         while len(self._invocations) > MAX_INVOCATIONS:
             self._invocations.popitem(last=False)

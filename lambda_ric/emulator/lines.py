@@ -4,11 +4,10 @@ What a runtime process writes: lines over a pipe, read as they come or all at on
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import anyio
 
 # Lambda cuts a log event at 256 KiB too.
 MAX_LINE = 256 * 1024
@@ -42,9 +41,20 @@ class LinePipe:
 
     async def follow(self) -> None:
         """Hand on lines until every process that holds the other end has closed it."""
-        while self._open:
-            await anyio.wait_readable(self._read_fd)
+        loop = asyncio.get_running_loop()
+        closed = loop.create_future()
+
+        def read() -> None:
             self._read(most=1)
+            if not self._open and not closed.done():
+                closed.set_result(None)
+
+        # One watch for all lines: to begin one anew for each costs more than the reading.
+        loop.add_reader(self._read_fd, read)
+        try:
+            await closed
+        finally:
+            loop.remove_reader(self._read_fd)
 
     def drain(self) -> None:
         """Hand on what has been written so far, an unfinished last line included."""

@@ -9,7 +9,6 @@ https://github.com/aws/aws-lambda-runtime-interface-emulator (internal/lambda-ma
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from .runtime_api import (
     too_large,
     truncated,
 )
-from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, RefusedError, Reply, Request
+from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_IDLE_POLLS = 10_000
@@ -77,7 +76,7 @@ class ManagedRuntimeAPI:
         self.init_failure: InitFailure | None = None
         self._clock = clock
         self._on_turn = on_turn
-        self._polls: deque[asyncio.Future[Reply]] = deque()
+        self._polls: deque[Later] = deque()
         self._running: dict[str, _Running] = {}
         self._timed_out: dict[str, None] = {}
 
@@ -109,7 +108,7 @@ class ManagedRuntimeAPI:
         if not self._polls:
             raise ThrottledError("no idle runtimes")
         running = self._running[invocation.request_id] = _Running(invocation)
-        self._polls.popleft().set_result(event_reply(invocation))
+        self._polls.popleft().set(event_reply(invocation))
         try:
             with anyio.move_on_after(invocation.deadline - self._clock()):
                 await invocation.answered()
@@ -124,7 +123,7 @@ class ManagedRuntimeAPI:
             self._answer(running, _document(failure.error_type), JSON, failure.error_type)
             running.abort(_internal_error())
         for poll in self._polls:
-            poll.set_result(_internal_error().reply())
+            poll.set(_internal_error().reply())
         self._polls.clear()
 
     def _time_out(self, running: _Running) -> None:
@@ -143,7 +142,7 @@ class ManagedRuntimeAPI:
         """Say that somebody is there."""
         return Reply(200, b"pong", {"Content-Type": "text/plain; charset=utf-8"})
 
-    def next(self) -> Reply | asyncio.Future[Reply]:
+    def next(self) -> Reply | Later:
         """
         Wait for an event, in a queue with the other polls.
 
@@ -153,7 +152,7 @@ class ManagedRuntimeAPI:
             raise _internal_error()
         if self.state is State.STARTED:
             self.state = State.READY
-        poll = asyncio.get_running_loop().create_future()
+        poll = Later()
         self._polls.append(poll)
         self._on_turn()
         return poll

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .server import NOT_FOUND, Reply, Request, json_reply
+from .server import NOT_FOUND, Later, Reply, Request, json_reply
 from .telemetry_api import LOGS_NOT_SUPPORTED
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
 
-Answer = Callable[[], Reply | Awaitable[Reply]]
+Answer = Callable[[], Reply | Later | Awaitable[Reply]]
 
 
-def dispatch(sandbox: Sandbox, request: Request) -> Reply | Awaitable[Reply]:
+def dispatch(sandbox: Sandbox, request: Request) -> Reply | Later | Awaitable[Reply]:
     """Answer *request*, or say that there is no such page."""
     answer = _route(sandbox, request.method, request)
     if answer is not None:

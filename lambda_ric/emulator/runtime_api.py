@@ -21,7 +21,7 @@ from lambda_ric import protocol
 
 from .bandwidth import Bandwidth
 from .invocation import JSON, Failure, Invocation
-from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, RefusedError, Reply, Request, json_reply
+from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request, json_reply
 
 TOO_LARGE = Failure(
     "Function.ResponseSizeTooLarge",
@@ -99,7 +99,7 @@ class RuntimeAPI:
         self._snapstart = snapstart
         self._newest_first = newest_first
         self._invocation: Invocation | None = None
-        self._polls: list[asyncio.Future[Reply]] = []
+        self._polls: list[Later] = []
         self._restored = asyncio.Event()
 
     def anew(self) -> RuntimeAPI:
@@ -111,9 +111,7 @@ class RuntimeAPI:
         self.state = State.RUNNING
         self._invocation = invocation
         if self._polls:
-            poll = self._polls.pop(-1 if self._newest_first else 0)
-            if not poll.done():
-                poll.set_result(event_reply(invocation))
+            self._polls.pop(-1 if self._newest_first else 0).set(event_reply(invocation))
 
     def restore(self) -> None:
         """Tell the runtime, which waits for it, that it has been restored from its snapshot."""
@@ -126,7 +124,7 @@ class RuntimeAPI:
         """Say that somebody is there."""
         return Reply(200, b"pong", {"Content-Type": "text/plain; charset=utf-8"})
 
-    def next(self) -> Reply | Awaitable[Reply]:
+    def next(self) -> Reply | Later:
         """
         Wait for the next event.
 
@@ -137,7 +135,7 @@ class RuntimeAPI:
             return event_reply(self._invocation)
         self._enter(State.READY)
         self._invocation = None
-        poll = asyncio.get_running_loop().create_future()
+        poll = Later()
         self._polls.append(poll)
         self._on_turn()
         return poll

@@ -65,9 +65,13 @@ class Sandbox:
         self._on_span = on_span
         self._on_runtime_done = on_runtime_done
         self._scope = anyio.CancelScope()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._memory_is_due = False
         self._stirred = asyncio.Event()
         self._runtime: Process | None = None
         self._externals: dict[str, Process] = {}
+        self._frozen = False
         self._shutting_down = False
         self.metadata_token = secrets.token_hex(16)
         self.runtime_api: RuntimeAPI | ManagedRuntimeAPI
@@ -148,20 +152,33 @@ class Sandbox:
         return failure
 
     async def _settled(self, limit: float) -> Failure | None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + limit
+        until = self._loop.time() + limit
         while not self._nobody_works:
-            left = until - loop.time()
-            if left <= 0:
+            if until <= self._loop.time():
                 return TIMED_OUT
-            if self.out_of_memory:
+            if self._memory_is_due and self.out_of_memory:
                 return OUT_OF_MEMORY
-            # A timer that wakes us costs a third of a cancel scope, and every invocation comes by here.
+            self._set_timer(until)
             self._stirred.clear()
-            timer = loop.call_later(min(left, MEMORY_INTERVAL), self._stirred.set)
             await self._stirred.wait()
-            timer.cancel()
         return self._failure()
+
+    def _set_timer(self, until: float) -> None:
+        """Have a look at *until*, and now and then before; the timer of the phase before will mostly do."""
+        self._memory_is_due = False
+        when = min(until, self._loop.time() + MEMORY_INTERVAL)
+        if self._timer is None or when < self._timer.when():
+            self._stop_timer()
+            self._timer = self._loop.call_at(when, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer, self._memory_is_due = None, True
+        self._stirred.set()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def stirred(self) -> None:
         """Wait until there is a reason to look again."""
@@ -199,14 +216,12 @@ class Sandbox:
         *reason* is spindown, timeout or failure.
         """
         windows = self.extensions_api.shutdown_windows
-        if windows is not None and self._runtime is not None:
+        if windows is not None:
             self._shutting_down = True
             deadline = self._clock() + windows.total
             self.thaw()
-            self._runtime.terminate()
-            with anyio.move_on_after(windows.runtime):
-                await self._runtime.exited.wait()
-            self._runtime.kill()
+            if self._runtime is not None:
+                await self._end_runtime(self._runtime, windows.runtime)
             self._end_those_not_told()
             self.extensions_api.deliver_shutdown(reason, deadline)
             with anyio.move_on_after(deadline - self._clock()):
@@ -216,6 +231,13 @@ class Sandbox:
                         await process.exited.wait()
                     tasks.cancel_scope.cancel()  # who has ended listens no more
         await self.end()
+
+    async def _end_runtime(self, runtime: Process, window: float) -> None:
+        runtime.terminate()
+        with anyio.move_on_after(window):
+            await runtime.exited.wait()
+        runtime.kill()
+        await runtime.exited.wait()
 
     def _end_those_not_told(self) -> None:
         told = {extension.name for extension in self.extensions_api.registered if "SHUTDOWN" in extension.events}
@@ -228,6 +250,7 @@ class Sandbox:
         self.kill()
         for process in self._processes:
             await process.exited.wait()
+        self._stop_timer()
         self._scope.cancel()
         self.close()
 
@@ -248,13 +271,16 @@ class Sandbox:
 
     def freeze(self) -> None:
         """Stop everything where it stands."""
+        self._frozen = True
         for process in self._processes:
             process.freeze()
 
     def thaw(self) -> None:
         """Let everything go on."""
-        for process in self._processes:
-            process.thaw()
+        if self._frozen:
+            self._frozen = False
+            for process in self._processes:
+                process.thaw()
 
     def drain(self) -> None:
         """Hand on what has been written so far."""

@@ -12,12 +12,14 @@ import asyncio
 import json
 import logging
 import re
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -26,7 +28,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import anyio
@@ -97,6 +99,28 @@ def json_reply(status: int, document: Mapping[str, Any], headers: Headers | None
     return Reply(status, body + b"\n", {"Content-Type": JSON, **(headers or {})})
 
 
+class Later:
+    """A reply that is still to come: whoever has it calls `set`, once."""
+
+    __slots__ = ("_reply", "_then")
+
+    def __init__(self) -> None:
+        self._reply: Reply | None = None
+        self._then: Callable[[Reply], None] | None = None
+
+    def set(self, reply: Reply) -> None:
+        """Send *reply*, at once."""
+        self._reply = reply
+        if self._then is not None:
+            self._then(reply)
+
+    def then(self, send: Callable[[Reply], None]) -> None:
+        """Let *send* have the reply, when it is there."""
+        self._then = send
+        if self._reply is not None:
+            send(self._reply)
+
+
 NOT_FOUND = Reply(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
 
 
@@ -131,6 +155,10 @@ class Request:
             BodyTooLargeError: It has more than *limit* bytes.
             BadRequestError: It ended before it was complete.
         """
+        if self._body is not None:
+            if len(self._body) > limit:
+                raise BodyTooLargeError
+            return self._body
         parts: list[bytes] = []
         size = 0
         async for part in self.chunks():
@@ -155,8 +183,8 @@ class Request:
             yield part
 
 
-Handler = Callable[[Request], Reply | Awaitable[Reply]]
-"""A handler that has to wait for something returns what is to be awaited; any other is quicker without."""
+Handler = Callable[[Request], Reply | Later | Awaitable[Reply]]
+"""A handler that has to wait for something returns what is to be waited for; any other is quicker without."""
 
 
 @asynccontextmanager
@@ -201,8 +229,7 @@ class _Connection(asyncio.Protocol):
     # What the event loop calls...
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # another loop's need not be a subclass
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -247,7 +274,7 @@ class _Connection(asyncio.Protocol):
             return  # the rest is on its way
         self._serving = True
         if parsed is None:
-            self._task = self._loop.create_task(self._exchange())
+            self._start(self._exchange())
             return
         request, self._buffer = parsed
         try:
@@ -258,10 +285,10 @@ class _Connection(asyncio.Protocol):
             reply = _fault(request, exc)
         if isinstance(reply, Reply):
             self._answer(request, reply)
-        elif isinstance(reply, asyncio.Future):
-            reply.add_done_callback(lambda done: self._answer_later(request, done))
+        elif isinstance(reply, Later):
+            reply.then(lambda found: self._answer(request, found))
         else:
-            self._task = self._loop.create_task(self._await(request, reply))
+            self._start(self._await(request, reply))
 
     def _answer(self, request: Request, reply: Reply) -> None:
         if isinstance(reply.body, bytes):
@@ -270,15 +297,15 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(head if request.method == "HEAD" else head + reply.body)
             self._go_on()
         else:
-            self._task = self._loop.create_task(self._send_stream(request, reply))
+            self._start(self._send_stream(request, reply))
 
-    def _answer_later(self, request: Request, done: asyncio.Future[Reply]) -> None:
-        if done.cancelled():
-            return
-        if done.exception() is None:
-            self._answer(request, done.result())
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if sys.version_info >= (3, 12):
+            # What need not wait is done at once, without a turn of the event loop.
+            task = asyncio.Task(work, loop=self._loop, eager_start=True)
         else:
-            self._task = self._loop.create_task(self._await(request, done))
+            task = self._loop.create_task(work)
+        self._task = task
 
     async def _await(self, request: Request, reply: Awaitable[Reply]) -> None:
         self._answer(request, await _settle(request, reply))
@@ -304,7 +331,7 @@ class _Connection(asyncio.Protocol):
     async def end(self) -> None:
         """Cut the connection, and whatever is done for it."""
         self._transport.abort()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._gone.wait()
@@ -433,6 +460,10 @@ async def _settle(request: Request, reply: Handler | Awaitable[Reply]) -> Reply:
     """Return what a handler has to say in the end, whatever that is."""
     try:
         found = reply(request) if callable(reply) else reply
+        if isinstance(found, Later):
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            found.then(lambda late: None if future.done() else future.set_result(late))
+            return await future
         return found if isinstance(found, Reply) else await found
     except BadRequestError:
         raise

@@ -295,12 +295,12 @@ def test_only_the_last_invocations_are_remembered() -> None:
     anyio.run(reading(test, feed))
 
 
-def test_payloads_of_what_has_ended_are_not_held_in_memory() -> None:
+def test_large_payloads_of_what_has_ended_are_not_held_in_memory() -> None:
     """
     Two hundred events and responses of 6 MB each would be 2.4 GB.
     """
     feed = Feed(FUNCTION)
-    nonce = ended(feed).nonce
+    nonce = ended(feed, event=b" " * 100_000).nonce
     gc.collect()
 
     assert not [each for each in gc.get_objects() if isinstance(each, Invocation) and each.nonce == nonce]

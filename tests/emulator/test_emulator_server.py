@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import http.client
 import logging
+import re
 import socket
 import struct
 import threading
@@ -353,6 +354,20 @@ def test_what_the_quick_path_takes_h11_takes_as_well(data: bytes) -> None:
         assert (anyio.run(everything, request), rest) == read_with_h11(data)
 
 
+@pytest.mark.parametrize("place", ["GE~T", "/pa~th", "Ho~st", "value ~ of it", "HTTP/1.1~", "tail~\r\n"])
+def test_every_byte_is_read_as_h11_reads_it(place: str) -> None:
+    """
+    Wherever it stands, control characters above all.
+    """
+    plain = "GET /path HTTP/1.1\r\nHost: x\r\nA: value  of it\r\nB: tail\r\n\r\n"
+    before, after = (part.encode() for part in plain.replace(place.replace("~", ""), place, 1).split("~"))
+    for byte in range(256):
+        data = before + bytes([byte]) + after
+        parsed = parse(data)
+        if parsed is not None:
+            assert (anyio.run(everything, parsed[0]), parsed[1]) == read_with_h11(data)
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_request_that_has_not_come_whole_is_not_taken(size: int) -> None:
     """
@@ -470,6 +485,17 @@ def test_replies_come_in_the_order_of_the_requests(exchange: Exchange) -> None:
     for text in shown:
         at.append(answered.index(text, at[-1]) + len(text))
     assert answered.count(b"HTTP/1.1 200") == len(shown)
+
+
+def test_any_number_of_requests_may_come_together(exchange: Exchange) -> None:
+    """
+    They are served one after the other, and not on top of each other.
+    """
+    data = b"".join(b"GET /at-once/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(3000))
+
+    found = re.findall(rb"/at-once/(\d+) ", exchange(data))
+
+    assert [int(number) for number in found] == list(range(3000))
 
 
 # ...what is sent back...
@@ -687,23 +713,30 @@ def test_client_that_goes_in_the_middle_of_its_request_harms_nobody(
 
 def test_stream_that_nobody_reads_any_longer_is_ended() -> None:
     """
-    Its source is closed, however much it would have had to say.
+    Its source is closed, also one that has always more to say and never waits.
     """
-    ended = threading.Event()
+    gone, ended = threading.Event(), threading.Event()
+    said: list[int] = []
 
-    async def without_end() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncIterator[bytes]:
         try:
-            while True:
-                yield b"x" * 100_000
+            yield b"first"
+            gone.wait(10)  # the loop stands still: the server learns of it only when it writes
+            for number in range(10_000):
+                said.append(number)
+                yield b"more"
         finally:
             ended.set()
 
-    with serving(lambda request: Reply(200, without_end())) as (_, port):
+    with serving(lambda request: Reply(200, endless())) as (_, port):
         client = socket.create_connection(("127.0.0.1", port), timeout=10)
         client.sendall(GET)
         client.recv(1)
         reset(client)
+        gone.set()
         assert ended.wait(10)
+
+    assert len(said) < 10_000
 
 
 def test_end_of_the_server_ends_what_it_was_doing() -> None:
