@@ -88,8 +88,10 @@ async def _invoke_once(emulator: Emulator, event: bytes, options: argparse.Names
                 async for chunk in invocation.chunks():
                     write(sys.stdout, chunk)
             answer = await invocation.answered()
-            if options.output == "text":
-                print_response(answer.payload or answer.error_body) if not options.stream else None
+            if not options.stream and options.output == "text":
+                print_response(answer.payload)
+            elif invocation.response_streamed and answer.error_body:
+                write(sys.stderr, b"the stream broke off: " + answer.error_body + b"\n")
             await invocation.finished()
     if stopped_by:
         return exit_code(stopped_by[0], "the runtime has")

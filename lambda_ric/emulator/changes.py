@@ -15,7 +15,7 @@ from pathlib import Path
 # What a developer's directory holds besides the function. A hidden directory is passed over as well.
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 # A look may take this part of the time: with a great many files it is not taken at every event.
-_SHARE = 0.02
+_SHARE = 0.05
 
 
 class SourceFiles:

@@ -386,7 +386,7 @@ class _Connection(asyncio.Protocol):
                 await self._send_chunks(reply.body, chunked)
             return keep
         except CutError:
-            self._transport.abort()
+            self._transport.close()  # what was handed over before still arrives
         except Exception:
             log.exception("a fault of the emulator in the middle of a reply")
             self._transport.abort()
