@@ -130,14 +130,14 @@ class Background:
                 raise ValueError(
                     "wait_until cannot await a task of another event loop: hand over the coroutine instead"
                 )
-            task.state, task.started_at = RUNNING, time.time()
+            self._begin(task)
             task._cancel = lambda: _cancel_soon(work)
             self._event_loop.own(work)
         self._known[id(work)] = work, task
         self._add(task, self._coroutines)
 
     def _add_future(self, task: BackgroundTask, future: concurrent.futures.Future[Any]) -> None:
-        task.state, task.started_at = RUNNING, time.time()
+        self._begin(task)
         task._cancel = future.cancel
         self._known[id(future)] = future, task
         self._add(task)
@@ -169,7 +169,7 @@ class Background:
         if time.time() >= until:
             self._end(task, DROPPED)
             return
-        task.state, task.started_at = RUNNING, time.time()
+        self._begin(task)
         try:
             with self._event_loop.interrupt.at(until, again=self._grace):
                 result = call()
@@ -246,7 +246,8 @@ class Background:
                 task = self._calls.popleft()
                 if task.state != PENDING:
                     continue
-                task.state, task.started_at, task._cancel = RUNNING, time.time(), cannot_cancel
+                task._cancel = cannot_cancel
+                self._begin(task)
             assert task._call is not None
             try:
                 result = task._context.run(task._call)
@@ -322,7 +323,7 @@ class Background:
             if task.done():
                 return
             if task.state == PENDING:
-                task.state, task.started_at = RUNNING, time.time()
+                self._begin(task)
             future = loop.create_task(self._settle(task), context=task._context)
             task._cancel = lambda: _cancel_soon(future)
         self._event_loop.own(future)
@@ -358,7 +359,11 @@ class Background:
         else:
             self._end(task, SUCCEEDED, result)
 
-    # How each ends...
+    # How each begins and ends...
+
+    def _begin(self, task: BackgroundTask) -> None:
+        task.state, task.started_at = RUNNING, time.time()
+        self._spans.started(self.invocation.request_id, task.kind, task.name, task.started_at)
 
     def _fail(self, task: BackgroundTask, error: BaseException) -> None:
         tell(log, logging.ERROR, "background %s %s failed", task.kind, task.name, exc_info=exc_info(error))

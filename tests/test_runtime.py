@@ -428,8 +428,8 @@ def test_spans_of_an_invocation_are_written_before_the_next_poll(serve: Serve) -
         os.close(read_end)
         os.close(write_end)
     assert {span["request_id"] for span in spans} == {served.api.events[0].request_id}
-    assert all(span["start"] <= span["end"] for span in spans)
-    assert sorted((span["kind"], span["name"], span["state"]) for span in spans) == [
+    assert all(span["start"] <= span["end"] for span in spans if span["state"] != "running")
+    assert sorted((span["kind"], span["name"], span["state"]) for span in spans if span["state"] != "running") == [
         ("continuation", "handler", "succeeded"),
         ("handler", "app.handler", "succeeded"),
         ("hook", "hook", "succeeded"),

@@ -36,7 +36,13 @@ WORK = """
 
 
 def serve_with_spans(serve: Serve, source: str, *events: Any, **options: Any) -> tuple[Served, list[dict[str, Any]]]:
-    """Serve *events* and return the lines of the side channel as well."""
+    """Serve *events* and return the lines of the side channel on what has ended as well."""
+    served, lines = serve_with_lines(serve, source, *events, **options)
+    return served, [line for line in lines if line["state"] != "running"]
+
+
+def serve_with_lines(serve: Serve, source: str, *events: Any, **options: Any) -> tuple[Served, list[dict[str, Any]]]:
+    """Serve *events* and return all lines of the side channel as well."""
     read_end, write_end = os.pipe()
     served = serve(source, *events, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,), **options)
     os.close(write_end)
@@ -58,6 +64,15 @@ def test_every_piece_of_work_is_told(serve: Serve) -> None:
     ]
     assert sorted(told) == sorted((request_id, *what) for request_id in ("first", "second") for what in once)
     assert [span[:2] for span in told[:3]] == [("first", "handler"), ("first", "continuation"), ("first", "hook")]
+
+
+def test_work_is_told_when_it_begins_too(serve: Serve) -> None:
+    """A timeline shows what is running by its name; the start is that of the line that follows."""
+    _, lines = serve_with_lines(serve, WORK, None)
+
+    (begun, ended) = [line for line in lines if line["name"] == "nap"]
+    assert (begun["state"], begun["end"]) == ("running", None)
+    assert (ended["state"], ended["start"]) == ("succeeded", begun["start"])
 
 
 def test_handler_that_fails_is_told(serve: Serve) -> None:
@@ -96,7 +111,8 @@ def test_all_lines_of_an_invocation_are_written_before_the_next_poll(serve: Serv
     os.close(write_end)
     os.close(read_end)
 
-    assert at_the_polls == [0, 5, 5]
+    # Five pieces of work have ended, and four have begun: the handler is told of when it is over.
+    assert at_the_polls == [0, 9, 9]
 
 
 def test_reader_that_has_gone_does_not_disturb_the_loop(serve: Serve) -> None:

@@ -203,7 +203,10 @@ class Environment:
         self._sandbox.drain()
 
     async def _reset(self, invocation: Invocation, failure: Failure) -> None:
-        init_failure = self._sandbox.runtime_api.init_failure if self._sandbox is not None else None
+        init_failure = None
+        if self._sandbox is not None:
+            self._sandbox.drain()  # or what is told of the work that ended would come after the verdict
+            init_failure = self._sandbox.runtime_api.init_failure
         if init_failure is not None:
             invocation.respond(invocation.ended_at, *init_failure)
         else:
@@ -256,14 +259,15 @@ class Environment:
             return
         invocation = self._of_span(request_id)
         if invocation is not None:
-            invocation.spans.append(span)
-            invocation.on_change(invocation)
+            invocation.add(span)
 
 
 def _parse_span(line: bytes) -> tuple[str, Span]:
     fields = json.loads(line)
-    start, end = float(fields["start"]), float(fields["end"])
-    if not (math.isfinite(start) and math.isfinite(end)):
-        raise ValueError("a time without end")
     kind, name, state = (str(fields[key]) for key in ("kind", "name", "state"))
+    start, end = float(fields["start"]), math.nan
+    if state != "running":
+        end = float(fields["end"])
+    if not (math.isfinite(start) and (math.isfinite(end) or state == "running")):
+        raise ValueError("a time without end")
     return fields["request_id"], Span(kind, name, state, start, end)

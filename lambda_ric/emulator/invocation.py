@@ -14,7 +14,7 @@ import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lambda_ric.errors import LambdaRICError
@@ -29,7 +29,11 @@ _STREAM_BUFFER = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One piece of an invocation as the runtime reported it: its handler, a hook, a background task."""
+    """
+    One piece of an invocation as the runtime reported it: its handler, a hook, a background task.
+
+    Its *state* is ``running``, and its *end* nan, until it has ended; ``killed`` is what ended with the environment.
+    """
 
     kind: str
     name: str
@@ -222,12 +226,25 @@ class Invocation:
             self._answered.set()
             self.on_change(self)
 
+    def add(self, span: Span) -> None:
+        """Take note of *span*, in the place of what was known of it before."""
+        for number, known in enumerate(self.spans):
+            if known.state == "running" and (known.kind, known.name, known.start) == (span.kind, span.name, span.start):
+                self.spans[number] = span
+                break
+        else:
+            self.spans.append(span)
+        self.on_change(self)
+
     def fail(self, now: float, failure: Failure) -> None:
         """Record that the platform ended the invocation; a caller still without an answer gets the error."""
         message = f"RequestId: {self.request_id} Error: {failure.message}"
         document = Failure(failure.error_type, message).document()
         self.respond(now, document, JSON, failure.error_type)
         self.failure, self.reset = failure, True
+        self.spans = [
+            replace(span, state="killed", end=self.ended_at) if span.state == "running" else span for span in self.spans
+        ]
 
     def finish(self) -> None:
         """Say that nothing more will happen to this invocation."""

@@ -221,6 +221,26 @@ def test_spans_of_an_invocation_are_complete_when_it_has_ended(stand_in: StandIn
     assert [(s.kind, s.name, s.state, s.start, s.end) for s in invocation.spans] == [("task", "t", "failed", 1, 2.5)]
 
 
+def test_work_that_was_running_when_the_environment_was_killed_is_named(stand_in: StandIn) -> None:
+    """
+    It has told that it began, and could not tell its end.
+    """
+    script = """
+        import json
+        request_id, event = next_event()
+        span = {"request_id": request_id, "kind": "task", "name": "work", "start": time.time(), "end": None}
+        for state in "running", "running":
+            os.write(int(os.environ["LAMBDA_RIC_SPANS_FD"]), json.dumps({**span, "state": state}).encode() + b"\\n")
+        respond(request_id)
+        time.sleep(60)
+    """
+    with blocking(stand_in(script, timeout=0.5)) as emulator:
+        invocation = emulator.finished(emulator.invoke())
+
+    assert [(span.name, span.state) for span in invocation.spans] == [("work", "killed")]
+    assert invocation.spans[0].end == invocation.ended_at
+
+
 def test_everything_written_before_the_poll_is_in_the_log(stand_in: StandIn) -> None:
     """
     Lines come in order, stdout and stderr as one stream, before END; a phase ends an unfinished line.
