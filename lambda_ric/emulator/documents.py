@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .server import BodyTooLargeError, Request
+from .messages import BodyTooLargeError, Request
 
 # The platform sets no limit; something has to.
 MAX_DOCUMENT = 1024 * 1024

@@ -19,8 +19,9 @@ from .event_source import SQSEventSource
 from .feed import Feed
 from .function_url import FunctionURL, Mode
 from .invoke_api import InvokeAPI
+from .messages import Later, Reply, Request, json_reply
 from .page import Page, same_site
-from .server import Later, Reply, Request, json_reply, listening
+from .server import listening
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from .invocation import Invocation, Span
-from .server import JSON, RefusedError, Reply
+from .messages import JSON, RefusedError, Reply
 
 
 class State(Enum):

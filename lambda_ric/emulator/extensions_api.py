@@ -17,7 +17,7 @@ from .documents import read_document
 from .extension import Extension, State, invoke_event, shutdown_event
 from .function import Function
 from .invocation import Failure, Invocation, Span
-from .server import RefusedError, Reply, Request, json_reply
+from .messages import RefusedError, Reply, Request, json_reply
 
 MAX_EXTENSIONS = 10
 

@@ -25,7 +25,7 @@ from lambda_ric.protocol import MAX_RESPONSE_BYTES
 from .function import Function
 from .http_response import HOP_BY_HOP, MalformedResponseError, Prelude, buffered_reply, may_have_body, whole_stream
 from .invocation import EmulatorError, Invocation, ThrottledError
-from .server import JSON, BodyTooLargeError, CutError, Reply, Request, json_reply
+from .messages import JSON, BodyTooLargeError, CutError, Reply, Request, json_reply
 
 log = logging.getLogger("lambda_ric.emulator")
 

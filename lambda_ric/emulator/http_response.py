@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from .server import JSON, MAX_HEAD, Reply
+from .messages import JSON, Reply
+from .parsing import MAX_HEAD
 
 # They concern a connection, and that to the client is another one than that to the function.
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}

@@ -13,7 +13,7 @@ from .event_queue import EventQueue
 from .function import Function
 from .invocation import EmulatorError, Invocation, ThrottledError
 from .invoke_request import VERSION, APIError, InvokeRequest
-from .server import CutError, Reply, Request
+from .messages import CutError, Reply, Request
 
 
 class InvokeAPI:

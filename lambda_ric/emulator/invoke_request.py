@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from .function import Function
 from .json_text import check_json
-from .server import BodyTooLargeError, Reply, Request, json_reply
+from .messages import BodyTooLargeError, Reply, Request, json_reply
 
 MAX_EVENT_BYTES = 6 * 1024 * 1024
 MAX_ASYNC_EVENT_BYTES = 1024 * 1024

@@ -19,10 +19,10 @@ import anyio
 from lambda_ric import protocol
 
 from .invocation import JSON, EmulatorError, Failure, Invocation, ThrottledError
-from .runtime_api import (
+from .messages import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
+from .posts import (
     ACCEPTED,
     InitFailure,
-    State,
     check_nonce,
     error_type,
     event_reply,
@@ -31,7 +31,7 @@ from .runtime_api import (
     too_large,
     truncated,
 )
-from .server import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
+from .runtime_api import State
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_IDLE_POLLS = 10_000

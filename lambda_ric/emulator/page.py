@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import examples
 from .feed import Feed
-from .server import JSON, NOT_FOUND, Reply, Request, json_reply
+from .messages import JSON, NOT_FOUND, Reply, Request, json_reply
 
 _PAGE = Path(__file__).with_name("page.html")
 _LOCAL_HOST = re.compile(r"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)

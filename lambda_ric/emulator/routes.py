@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .server import NOT_FOUND, Later, Reply, Request, json_reply
+from .messages import NOT_FOUND, Later, Reply, Request, json_reply
 from .telemetry_api import LOGS_NOT_SUPPORTED
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from .documents import read_document
 from .extensions_api import ExtensionsAPI
-from .server import RefusedError, Reply, Request, json_reply
+from .messages import RefusedError, Reply, Request, json_reply
 from .telemetry_delivery import Buffering, Destination, HTTPDestination, Subscriber, TCPDestination
 from .telemetry_records import encode, telemetry_subscription
 

@@ -21,7 +21,8 @@ from lambda_ric.emulator import Function, Invocation, Span
 from lambda_ric.emulator.extension import State
 from lambda_ric.emulator.extensions_api import ExtensionsAPI
 from lambda_ric.emulator.invocation import Failure
-from lambda_ric.emulator.server import NOT_FOUND, Reply, Request, listening
+from lambda_ric.emulator.messages import NOT_FOUND, Reply, Request
+from lambda_ric.emulator.server import listening
 
 FUNCTION = Function(handler="app.handler", name="orders", caller={})
 UNKNOWN = "a1b2c3d4-5678-90ab-cdef-0123456789ab"

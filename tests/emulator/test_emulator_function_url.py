@@ -22,7 +22,8 @@ from lambda_ric.emulator import Emulator, LogLine, serve
 from lambda_ric.emulator.function import Function
 from lambda_ric.emulator.function_url import MAX_EVENT_BYTES, FunctionURL, Mode, request_event
 from lambda_ric.emulator.invocation import EmulatorError, Invocation, ThrottledError
-from lambda_ric.emulator.server import Reply, Request, listening
+from lambda_ric.emulator.messages import Reply, Request
+from lambda_ric.emulator.server import listening
 
 if TYPE_CHECKING:
     from .conftest import StandIn

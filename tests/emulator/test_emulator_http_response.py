@@ -19,7 +19,8 @@ from lambda_ric.emulator.http_response import (
     buffered_reply,
     whole_stream,
 )
-from lambda_ric.emulator.server import MAX_HEAD, Reply
+from lambda_ric.emulator.messages import Reply
+from lambda_ric.emulator.parsing import MAX_HEAD
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -20,8 +20,9 @@ import pytest
 
 from lambda_ric.emulator.invocation import EmulatorError, Failure, Invocation, ThrottledError
 from lambda_ric.emulator.managed_runtime_api import MAX_ERROR_BYTES, MAX_IDLE_POLLS, MAX_TIMED_OUT, ManagedRuntimeAPI
+from lambda_ric.emulator.messages import RefusedError
 from lambda_ric.emulator.routes import dispatch
-from lambda_ric.emulator.server import RefusedError, listening
+from lambda_ric.emulator.server import listening
 
 INVALID_ID = (400, {"errorMessage": "Invalid request ID", "errorType": "InvalidRequestID"})
 INVOKE_TIMEOUT = (410, {"errorMessage": "Invoke timeout", "errorType": "InvokeTimeout"})

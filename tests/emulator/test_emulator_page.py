@@ -14,8 +14,8 @@ import pytest
 from lambda_ric.emulator import examples
 from lambda_ric.emulator.feed import Feed
 from lambda_ric.emulator.function import Function
+from lambda_ric.emulator.messages import Reply, Request
 from lambda_ric.emulator.page import Page, same_site
-from lambda_ric.emulator.server import Reply, Request
 
 HOST = "localhost:9000"
 

@@ -25,20 +25,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_ric.emulator.server import (
-    MAX_HEAD,
-    MAX_WHOLE,
-    BodyTooLargeError,
-    CutError,
-    Handler,
-    RefusedError,
-    Reply,
-    Request,
-    _Reader,
-    json_reply,
-    listening,
-    parse,
-)
+from lambda_ric.emulator.messages import BodyTooLargeError, CutError, RefusedError, Reply, Request, json_reply
+from lambda_ric.emulator.parsing import MAX_HEAD, MAX_WHOLE, RequestReader, parse
+from lambda_ric.emulator.server import Handler, listening
 
 FRAGMENTS = [
     b"POST / HTTP/1.1\r\n",
@@ -313,7 +302,7 @@ class Arrived:
 
 def read_with_h11(data: bytes) -> tuple[object, bytes]:
     """Return what the slow path makes of *data*, and what follows the request."""
-    reader = _Reader(cast(Any, Arrived(data)))
+    reader = RequestReader(cast(Any, Arrived(data)))
 
     async def read() -> object:
         request, version = await reader.request()

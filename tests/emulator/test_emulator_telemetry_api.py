@@ -17,7 +17,8 @@ from anyio.abc import Listener, SocketAttribute, SocketStream
 
 from lambda_ric.emulator import Function
 from lambda_ric.emulator.extensions_api import ExtensionsAPI
-from lambda_ric.emulator.server import Reply, Request, listening
+from lambda_ric.emulator.messages import Reply, Request
+from lambda_ric.emulator.server import listening
 from lambda_ric.emulator.telemetry_api import LOGS_NOT_SUPPORTED, TelemetryAPI
 from lambda_ric.emulator.telemetry_delivery import BACKOFF, MAX_WAITING
 
