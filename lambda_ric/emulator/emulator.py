@@ -203,15 +203,18 @@ class Emulator:
         return [first, *others]
 
     async def _live(self, invocation: Invocation | None, slots: Sequence[_Slot]) -> None:
+        if self._tasks is None:  # closed before this began
+            return
         first, *others = slots
         self._environments += 1
         number = self._environments
         self.observers.note("environment", f"environment {number} starts")
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
         # Shielded, or the servers and pipes would be gone before the processes can be shut down.
         with anyio.CancelScope(shield=True):
             async with self._environment(number) as environment:
-                with anyio.CancelScope() as scope:
-                    self._scopes.add(scope)
+                with scope:
                     async with anyio.create_task_group() as tasks:
                         for slot in others:
                             tasks.start_soon(self._serve_as_given, environment, slot)

@@ -556,6 +556,23 @@ def test_cancellation_in_the_middle_leaves_no_process(stand_in: StandIn) -> None
     assert state_of(*pids) == ""
 
 
+def test_closing_at_once_does_not_wait_for_what_has_not_begun(stand_in: StandIn) -> None:
+    """
+    The environment that the event would have started is not started any more.
+    """
+
+    async def main() -> Invocation:
+        async with stand_in(ECHO) as emulator:
+            invocation = emulator.invocation(b"{}")
+            emulator.submit(invocation)
+        return invocation
+
+    invocation = anyio.run(main)
+
+    assert invocation.environment == 0
+    assert (invocation.ended, invocation.answer) == (True, None)
+
+
 def test_closing_tells_those_who_wait(stand_in: StandIn) -> None:
     """
     Nobody waits for ever for an invocation that will not end.
