@@ -101,15 +101,24 @@ def remotely(invoke: Invoke, endpoint: str) -> Invoke:
 # A function that runs already...
 
 
-def test_response_and_log_come_from_the_endpoint(remotely: Invoke) -> None:
+def test_response_comes_from_the_endpoint(remotely: Invoke) -> None:
     """
-    As they do from a function that the command starts itself: one to stdout, the other to stderr.
+    At once, and so without the log, which is complete only when the background work is over.
     """
     ended = remotely("--data", '{"n": 1}')
 
-    assert (ended.exit_code, ended.stdout) == (0, b'{"n": 1}\n')
-    assert "START RequestId" in ended.stderr
-    assert 'handling {"n": 1}\n' in ended.stderr
+    assert (ended.exit_code, ended.stdout, ended.stderr) == (0, b'{"n": 1}\n', "")
+
+
+def test_end_of_the_log_comes_from_the_endpoint_with_json(remotely: Invoke) -> None:
+    """
+    One object has it all.
+    """
+    told = json.loads(remotely("--data", '{"n": 1}', "--output", "json").stdout)
+
+    assert (told["response"], told["status"]) == ({"n": 1}, "success")
+    assert told["log_tail"].startswith("START RequestId")
+    assert 'handling {"n": 1}\n' in told["log_tail"]
 
 
 def test_binary_response_is_not_changed(remotely: Invoke) -> None:

@@ -6,20 +6,29 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from lambda_ric.cli import main
 from lambda_ric.hooks import Hooks
 from lambda_ric.settings import Settings
 from lambda_ric.testing import invoke
 from tests.conftest import CLEAN_ENVIRONMENT, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EVENT = {"id": "o-17", "body": json.dumps({"id": "o-17"})}
+EVENT = {"id": "o-17", "body": json.dumps({"id": "o-17"}), "Records": []}
+
+# Commands that go on until Ctrl-C, and what each writes when it is ready; and those that end by themselves.
+READY = {"lambda-ric dev": "Ctrl-C ends it", "moto_server": "Running on", "AWS_LAMBDA_RUNTIME_API=": ""}
+ORDINARY = ("lambda-ric invoke", "curl ", "aws ", "echo ")
 
 
 def blocks(language: str) -> list[Any]:
@@ -33,10 +42,51 @@ def blocks(language: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("source", blocks("python"))
-def test_python_example_runs(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def write_files(page: str, directory: Path) -> None:
+    """
+    Write the README's app.py, and what the examples of *page* name themselves to be in their first lines.
+
+    `emulator-api.md` is about the files of `emulator.md`, as its name says.
+    """
+    directory.mkdir(exist_ok=True)
+    (directory / "app.py").write_text(str(blocks("python")[0].values[0]), encoding="utf-8")
+    for block in [*blocks("python"), *blocks("bash")]:
+        source = str(block.values[0])
+        name = re.match(r"(?:#!.*\n)?# ([\w./]+)\n", source)
+        if name and page.startswith(str(block.id).partition(".md")[0]):
+            path = directory / name[1]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source, encoding="utf-8")
+            path.chmod(0o755)
+
+
+def with_page(language: str) -> list[Any]:
+    """Return the blocks, each with its page and line before it."""
+    return [pytest.param(str(block.id), *block.values, id=block.id) for block in blocks(language)]
+
+
+def sessions() -> list[Any]:
+    """Return the blocks of commands, but for those that build a zip, which run in test_packaging."""
+    run = tuple(READY) + ORDINARY
+    return [block for block in with_page("sh") if any(line.startswith(run) for line in block.values[1].splitlines())]
+
+
+@pytest.mark.parametrize(("page", "source"), with_page("python"))
+def test_python_example_runs(page: str, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A handler is invoked with its background work, a test is called, and nothing fails."""
-    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "here"
+    write_files(page, directory)
+    monkeypatch.chdir(directory)
+    if "@pytest.fixture" in source:
+        Path("test_example.py").write_text(source, encoding="utf-8")
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q"], capture_output=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stdout.decode()
+        return
+    if ":9000" in source:
+        with Session(directory) as session:
+            session.run("lambda-ric dev app.handler")
+            exec(compile(session.local(source), "example", "exec"), {})
+        return
     hooks = Hooks()
     monkeypatch.setattr("lambda_ric.hooks.PROCESS_HOOKS", hooks)
     names: dict[str, Any] = {"__name__": "example"}
@@ -60,30 +110,145 @@ def test_json_example_is_json(source: str) -> None:
     assert json.loads(source)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(line, id=block.id)
-        for block in blocks("sh")
-        for line in str(block.values[0]).splitlines()
-        if line.startswith("lambda-ric ")
-    ],
-)
-def test_command_of_an_example_succeeds(command: str, tmp_path: Path) -> None:
-    """It is run as it stands, beside the README's handler; the commands that build a zip run in test_packaging."""
-    (tmp_path / "app.py").write_text(str(blocks("python")[0].values[0]), encoding="utf-8")
-    _, *arguments = shlex.split(command)
+@pytest.mark.parametrize(("page", "source"), sessions())
+def test_commands_of_an_example_succeed(page: str, source: str, tmp_path: Path) -> None:
+    """
+    They are run as they stand, but for ports and /tmp; what goes on to the end answers an event, and ends by Ctrl-C.
+    """
+    if re.search(r"^aws ", source, re.MULTILINE) and not has_aws_cli():
+        pytest.skip("the AWS CLI is not installed")
+    directory = tmp_path / "here"
+    write_files(page, directory)
+    with Session(directory) as session:
+        if ":9000" in source and "lambda-ric dev" not in source:
+            session.run("lambda-ric dev app.handler")
+        for line in source.splitlines():
+            session.run(line)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "lambda_ric.cli", *arguments],
-        cwd=tmp_path,
-        env=CLEAN_ENVIRONMENT,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
 
-    assert done.returncode == 0, done.stderr.decode()
+class Session:
+    """Runs commands, one after the other, in *directory*; those of READY go on beside the others."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._environment = {**CLEAN_ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self._ports = {port: free_port() for port in ("9000", "9001", "5000")}
+        self._running: list[Running] = []
+        (directory.parent / "tmp").mkdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._end(check=kind is None)
+
+    def run(self, line: str) -> None:
+        command = self.local(line)
+        if line.startswith("export "):
+            self._environment |= dict(word.split("=", 1) for word in shlex.split(line)[1:])
+        elif line.startswith("lambda-ric dev"):
+            self._end(check=True, only="lambda-ric dev")
+            options = f"--port {self._ports['9000']} --runtime-api-port {self._ports['9001']}"
+            self._start(command.replace("lambda-ric dev", f"lambda-ric dev {options}"), line)
+        elif line.startswith(tuple(READY)):
+            self._start(command, line)
+        elif line.startswith(ORDINARY):
+            self._succeed(command)
+
+    def local(self, text: str) -> str:
+        """Return *text* with the ports and the directory that stand for those in it."""
+        text = re.sub(r"(?<=[: ])(9000|9001|5000)\b", lambda port: self._ports[port[1]], text)
+        return text.replace("/tmp/", f"{self._directory.parent}/tmp/")
+
+    def _start(self, command: str, line: str) -> None:
+        ready = next(text for beginning, text in READY.items() if line.startswith(beginning))
+        self._running.append(Running(command, line, self._directory, self._environment, ready))
+
+    def _succeed(self, command: str) -> None:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=self._directory,
+            env=self._environment,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def _end(self, *, check: bool, only: str = "") -> None:
+        ending = [running for running in reversed(self._running) if running.line.startswith(only)]
+        self._running = [running for running in self._running if running not in ending]
+        try:
+            for running in ending:
+                if check and running.line.startswith("lambda-ric dev"):
+                    event = shlex.quote(json.dumps(EVENT))
+                    self._succeed(f"lambda-ric invoke --endpoint http://127.0.0.1:{self._ports['9000']} --data {event}")
+        finally:
+            codes = {running.line: running.end() for running in ending}
+        assert {code for line, code in codes.items() if line.startswith("lambda-ric dev")} <= {128 + signal.SIGINT}
+
+
+class Running:
+    """A command that goes on until it is ended; it is *ready* when it has written so."""
+
+    def __init__(self, command: str, line: str, directory: Path, environment: dict[str, str], ready: str) -> None:
+        self.line = line
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec env {command}"],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        written = ""
+        while ready and ready not in written:
+            said = self._process.stderr.readline()
+            assert said, written
+            written += said
+        self._rest = threading.Thread(target=self._process.stderr.read)
+        self._rest.start()
+
+    def end(self) -> int:
+        self._process.send_signal(signal.SIGINT)
+        code = self._process.wait(30)
+        self._rest.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        return code
+
+
+def has_aws_cli() -> bool:
+    """It may be there by name only, as a version manager's."""
+    return shutil.which("aws") is not None and not subprocess.run(["aws", "--version"], capture_output=True).returncode
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
+    """Return the options that a command's --help lists, each with its default."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    listed = re.findall(r"^  (-\S.*?)(?: {2,}|\n +)(.*)$", capsys.readouterr().out, re.MULTILINE)
+    defaults = {option: re.search(r"\(default: (.*?)\)$", text) for option, text in listed if "--help" not in option}
+    return {(option, default[1] if default else "") for option, default in defaults.items()}
+
+
+@pytest.mark.parametrize("command", ["invoke", "dev"])
+def test_options_in_the_docs_are_those_of_the_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/commands.md is the one table of them, defaults included."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(--.+?)` \| (\w+) \| (?:`(.+?)` )?\|", page, re.MULTILINE)
+
+    assert {(option, default) for option, of, default in rows if of in (command, "both")} == options_of(command, capsys)
 
 
 def test_demo_shows_the_answer_before_the_receipt_is_accepted() -> None:

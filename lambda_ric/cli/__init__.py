@@ -9,6 +9,7 @@ command line cannot be understood.
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from lambda_ric.errors import ConfigurationError
 from lambda_ric.version import __version__
 
 from . import dev, invoke
-from .output import write
+from .output import LogHandler, write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(words[:at])
     options.runtime = words[at + 1 :]
+    handler = LogHandler()
+    logging.getLogger("lambda_ric.emulator").addHandler(handler)
     try:
         return int(options.run(options))
     except ConfigurationError as exc:
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    finally:
+        logging.getLogger("lambda_ric.emulator").removeHandler(handler)
 
 
 class _Parser(argparse.ArgumentParser):

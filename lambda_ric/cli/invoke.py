@@ -85,8 +85,11 @@ async def _invoke_once(emulator: Emulator, event: bytes, options: argparse.Names
         async with emulator:
             emulator.submit(invocation)
             if options.stream:
+                chunk = b"\n"
                 async for chunk in invocation.chunks():
                     write(sys.stdout, chunk)
+                if sys.stdout.isatty() and not chunk.endswith(b"\n"):
+                    write(sys.stdout, b"\n")
             answer = await invocation.answered()
             if not options.stream and options.output == "text":
                 print_response(answer.payload)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import sys
 import time
@@ -33,9 +34,19 @@ def write(stream: TextIO, content: str | bytes) -> None:
 def show_line(line: LogLine) -> None:
     """Write a line of the log to stderr, with its time."""
     clock = f"{_clock(int(line.time))}.{int(line.time % 1 * 1000):03}"
-    # Lambda keeps lines that are joined by a carriage return together as one event.
-    first, *others = line.text.rstrip("\r").replace("\r", "\n").split("\n")
-    write(sys.stderr, "\n".join([f"{clock}  {first}", *(" " * 14 + other for other in others)]) + "\n")
+    text = line.text.rstrip("\r")
+    if "\r" in text or "\n" in text:
+        # Lambda keeps lines that are joined by a carriage return together as one event.
+        text = f"\n{' ' * 14}".join(text.replace("\r", "\n").split("\n"))
+    write(sys.stderr, f"{clock}  {text}\n")
+
+
+class LogHandler(logging.Handler):
+    """Writes what the emulator itself has to say like a line of the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*."""
+        show_line(LogLine(record.created, f"EMULATOR {self.format(record)}", platform=True))
 
 
 @lru_cache(maxsize=1)

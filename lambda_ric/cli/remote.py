@@ -39,14 +39,12 @@ def invoke_remotely(endpoint: str, name: str, event: bytes, options: argparse.Na
 
 
 def _invoke(client: httpx.Client, name: str, event: bytes, output: str) -> int:
-    reply = client.post(
-        f"/2015-03-31/functions/{quote(name, safe='')}/invocations",
-        content=event,
-        headers={"Content-Type": "application/json", "X-Amz-Log-Type": "Tail"},
-    )
+    headers = {"Content-Type": "application/json"}
+    if output == "json":
+        headers["X-Amz-Log-Type"] = "Tail"  # which has to wait for the end of the background work
+    reply = client.post(f"/2015-03-31/functions/{quote(name, safe='')}/invocations", content=event, headers=headers)
     _check(reply, reply.content)
     error = reply.headers.get("X-Amz-Function-Error")
-    log = _log(reply.headers.get("X-Amz-Log-Result", ""))
     if output == "json":
         response, encoding = decode(reply.content)
         print_json(
@@ -57,12 +55,11 @@ def _invoke(client: httpx.Client, name: str, event: bytes, output: str) -> int:
                 "response": response,
                 "response_encoding": encoding,
                 "content_type": reply.headers.get("Content-Type"),
-                "log_tail": log,
+                "log_tail": _log(reply.headers.get("X-Amz-Log-Result", "")),
             }
         )
     else:
         print_response(reply.content)
-    write(sys.stderr, log)
     return 1 if error else 0
 
 

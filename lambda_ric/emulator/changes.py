@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # What a developer's directory holds besides the function. A hidden directory is passed over as well.
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
+# What is written beside a function rather than for it, the swap files of editors included.
+_NO_SOURCES = (".jsonl", ".log", ".pyc", ".swp", ".swx", "~")
 # A look may take this part of the time: with a great many files it is not taken at every event.
 _SHARE = 0.05
 
@@ -25,6 +28,7 @@ class SourceFiles:
         self._root = root
         self._clock = clock
         self._next_look = 0.0
+        self._own_output = set(_inodes(1, 2))  # where our own log may go, `2> dev.txt` say
         self._seen = self._look()
 
     def changed(self) -> bool:
@@ -36,10 +40,16 @@ class SourceFiles:
 
     def _look(self) -> dict[str, tuple[int, int, int]]:
         started = self._clock()
-        found = dict(_files(str(self._root)))
+        found = {path: seen for path, seen in _files(str(self._root)) if seen[2] not in self._own_output}
         now = self._clock()
         self._next_look = now + (now - started) / _SHARE
         return found
+
+
+def _inodes(*descriptors: int) -> Iterator[int]:
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed
+            yield os.fstat(descriptor).st_ino
 
 
 def _files(directory: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
@@ -52,7 +62,7 @@ def _files(directory: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
             if entry.is_dir(follow_symlinks=False):
                 if not entry.name.startswith(".") and entry.name not in _PASSED_OVER:
                     yield from _files(entry.path)
-            elif not entry.name.endswith(".pyc"):
+            elif not entry.name.endswith(_NO_SOURCES):
                 status = entry.stat()
                 yield entry.path, (status.st_mtime_ns, status.st_size, status.st_ino)
         except OSError:

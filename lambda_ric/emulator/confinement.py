@@ -7,7 +7,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from .function import Function
 MEMORY_OF_ONE_CPU = 1769
 # Microseconds: the kernel's default for how often a share is given out.
 PERIOD = 100_000
+# How often it is tried to remove a group before it is left to the system.
+REMOVALS = 200
 
 _numbers = itertools.count(1)
 
@@ -53,10 +57,20 @@ class Confinement:
         return command
 
     def close(self) -> None:
-        """Give the share back; the processes must have ended."""
+        """Give the share back; the processes must have ended, and what they have left behind is ended here."""
         for group in self._groups:
-            with suppress(OSError):
-                group.rmdir()
+            for _ in range(REMOVALS):
+                with suppress(OSError):
+                    group.rmdir()
+                    break
+                _kill(group)
+                time.sleep(0.005)  # a process that was killed is in its group until somebody has waited for it
+
+
+def _kill(group: Path) -> None:
+    for pid in _words(group / "cgroup.procs"):
+        with suppress(OSError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _cpu_group(memory: int) -> Path:

@@ -166,7 +166,8 @@ class Emulator:
             raise EmulatorError("the emulator is not open: use it with `async with`")
         invocation.on_change = self.observers.changed
         if self._sources is not None and self._sources.changed():
-            self.observers.note("reload", "the files have changed: new environments will have the new code")
+            if self._scopes:
+                self.observers.note("reload", "the files have changed: new environments will have the new code")
             self.reload()
         if self._busy < self.concurrency * (self.function.max_concurrency or 1):
             self._unfinished.add(invocation)
@@ -175,7 +176,7 @@ class Emulator:
             self._unfinished.add(invocation)
             self._waiting.append(invocation)
         else:
-            text = f"all {self.concurrency} environments are at work"
+            text = f"every environment is at work, and the concurrency is {self.concurrency}"
             # What waits in a queue comes again, and the queue tells of it.
             if invocation.source not in ("event", "sqs"):
                 self.observers.note("throttle", text, invocation)

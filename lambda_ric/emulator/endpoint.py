@@ -75,7 +75,7 @@ class _Routes:
         self._api = InvokeAPI(emulator.function, emulator.submit, queue)
         self._url = FunctionURL(emulator.function, emulator.submit, mode=url_mode)
         self._page = Page(feed)
-        self._names = {emulator.function.name, "_"}
+        self._names = {emulator.function.name, "function", "_"}
 
     def dispatch(self, request: Request) -> Reply | Later | Awaitable[Reply]:
         """Answer a caller's request; what is nothing else is for the function URL."""

@@ -26,9 +26,7 @@ from .sandbox import OUT_OF_MEMORY, Sandbox
 
 log = logging.getLogger("lambda_ric.emulator")
 
-# After a restore the runtime has ten seconds, before the snapshot at least 130:
-# https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html
-RESTORE_TIMEOUT = 10.0
+# At least; https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html
 SNAPSHOT_TIMEOUT = 130.0
 
 
@@ -79,14 +77,15 @@ class Environment:
         """Bring *invocation* to its end, whatever the runtime does."""
         self._current = invocation
         invocation.environment = self.number
-        if self._sandbox is not None and self._sandbox.exited:  # while nobody was looking, not being frozen
+        # While nobody was looking, not being frozen.
+        if self._failed_init is None and self._sandbox is not None and self._sandbox.broken:
             await self._end_sandbox("failure")
             self._initialised = False
         if not self._initialised:
             self._failed_init = await self._init(invocation)
         failure, self._failed_init = self._failed_init, None
         if failure is None:
-            failure = await self._restore()
+            failure = await self._attached() or await self._restore()
         invocation.start(self._clock(), self._function.timeout)
         self._platform.start(invocation)
         if failure is None:
@@ -169,13 +168,19 @@ class Environment:
         sandbox.telemetry_api.close()
         return failure
 
+    async def _attached(self) -> Failure | None:
+        """Wait for another runtime, however long it takes, where the last one was detached."""
+        if self._function.only_api and self._sandbox is not None:
+            return await self._sandbox.initialised(math.inf)
+        return None
+
     async def _restore(self) -> Failure | None:
         sandbox = self._sandbox
         if sandbox is None or not sandbox.snapshot_taken:
             return None
         self._platform.restore_start()
         started_at = self._clock()
-        failure = await sandbox.restored(RESTORE_TIMEOUT)
+        failure = await sandbox.restored(self._function.restore_timeout)
         if failure is not None and failure.status == "timeout":
             failure = Failure("Runtime.RestoreHookUserTimeout", "the hooks after the restore took too long")
         self._platform.restore_end(self._clock() - started_at, failure)
@@ -186,8 +191,6 @@ class Environment:
         if self._sandbox is None:
             left = invocation.deadline - self._clock()
             failure = await self._start(left, "invoke") or await self._restore()
-        elif not self._sandbox.ready:
-            failure = await self._sandbox.initialised(math.inf)
         if failure is None and self._sandbox is not None:
             failure = await self._sandbox.invoked(invocation)
         if failure is not None and failure.status == "timeout":

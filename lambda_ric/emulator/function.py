@@ -45,6 +45,8 @@ class Function:
     environment: Mapping[str, str] = field(default_factory=dict)
     name: str = "function"
     init_timeout: float = 10.0
+    restore_timeout: float = 10.0
+    """The limit of the hooks that a runtime with SnapStart calls after the restore."""
     snapstart: bool = False
     """Whether a snapshot is taken after the init, and restored before the first event."""
     max_concurrency: int = 0

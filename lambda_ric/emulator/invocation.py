@@ -161,13 +161,13 @@ class Invocation:
     max_memory: int | None = None
     """The most memory that the runtime process has used, in MB, where the system tells."""
 
-    _begun: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _answered: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _finished: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _moved: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _chunks: deque[bytes] = field(default_factory=deque, repr=False)
-    _abandoned: bool = False
+    _has_begun: bool = False
+    _has_ended: bool = False
     _cut_short: bool = False
+    _abandoned: bool = False
+    _chunks: deque[bytes] = field(default_factory=deque, repr=False)
+    _waiters: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
+    _then: Callable[[], None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.trace_id:
@@ -185,21 +185,21 @@ class Invocation:
 
     def begin(self, now: float, content_type: str, *, streamed: bool) -> None:
         """Tell the caller that a response is on its way."""
-        if self.answer is None and not self._begun.is_set():
+        if self.answer is None and not self._has_begun:
+            self._has_begun = True
             self.first_byte_at = now
             self.content_type_of_response = content_type
             self.response_streamed = streamed
-            self._begun.set()
-            self.on_change(self)
+            if streamed:  # if not, the end is there as well, and told next
+                self._changed()
 
     async def send(self, chunk: bytes) -> None:
         """Pass a piece of a stream on; wait while the caller has too much of it unread."""
         while sum(map(len, self._chunks)) > _STREAM_BUFFER and self.answer is None and not self._abandoned:
-            self._moved = asyncio.Event()
-            await self._moved.wait()
+            await self._change()
         if self.answer is None and not self._abandoned:
             self._chunks.append(chunk)
-            self._moved.set()
+            self._wake()
 
     def end_stream(self, now: float, error: str | None, error_body: bytes) -> None:
         """Complete a response of which all was sent; *error* says that it broke off."""
@@ -209,7 +209,7 @@ class Invocation:
         """Give the caller its answer; without effect if it has one, for nothing takes an answer back."""
         if self.answer is not None:
             return
-        if self._begun.is_set():  # in the middle of a stream: only an error can come so
+        if self._has_begun:  # in the middle of a stream: only an error can come so
             self.end_stream(now, error, payload)
             return
         self.begin(now, content_type, streamed=False)
@@ -222,9 +222,9 @@ class Invocation:
             self.answer = answer
             if answer.function_error is not None:
                 self.failure = Failure(answer.function_error, "the function answered with an error")
-            self._moved.set()
-            self._answered.set()
-            self.on_change(self)
+            self._changed()
+            if self._then is not None:
+                self._then()
 
     def add(self, span: Span) -> None:
         """Take note of *span*, in the place of what was known of it before."""
@@ -248,15 +248,30 @@ class Invocation:
 
     def finish(self) -> None:
         """Say that nothing more will happen to this invocation."""
-        self._finished.set()
-        self.on_change(self)
+        self._has_ended = True
+        self._changed()
 
     def cut_short(self) -> None:
         """Say that the emulator was closed in the middle; whoever waits is told."""
-        self._cut_short = True
-        for event in (self._begun, self._moved, self._answered, self._finished):
-            event.set()
+        self._cut_short = self._has_ended = True
+        self._changed()
+        if self.answer is None and self._then is not None:
+            self._then()
+
+    def _changed(self) -> None:
+        self._wake()
         self.on_change(self)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     # ...and what can be asked.
 
@@ -267,7 +282,8 @@ class Invocation:
         Raises:
             EmulatorError: The emulator was closed before that.
         """
-        await self._begun.wait()
+        while not (self._has_begun or self._cut_short):
+            await self._change()
         self._check("was answered")
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -282,16 +298,15 @@ class Invocation:
             while True:
                 while self._chunks:
                     chunk = self._chunks.popleft()
-                    self._moved.set()
+                    self._wake()
                     yield chunk
                 if self.answer is not None:
                     return
-                self._moved = asyncio.Event()
-                await self._moved.wait()
+                await self._change()
                 self._check("was answered")
         finally:
             self._abandoned = True
-            self._moved.set()
+            self._wake()
 
     async def answered(self) -> Answer:
         """
@@ -300,10 +315,17 @@ class Invocation:
         Raises:
             EmulatorError: The emulator was closed before that.
         """
-        await self._answered.wait()
+        while self.answer is None and not self._cut_short:
+            await self._change()
         self._check("was answered")
         assert self.answer is not None
         return self.answer
+
+    def when_answered(self, then: Callable[[], None]) -> None:
+        """Call *then*, once, when `answer` is there, or when it never will be because the emulator was closed."""
+        self._then = then
+        if self.answer is not None or self._cut_short:
+            then()
 
     async def finished(self) -> None:
         """
@@ -312,7 +334,8 @@ class Invocation:
         Raises:
             EmulatorError: The emulator was closed before that.
         """
-        await self._finished.wait()
+        while not self._has_ended:
+            await self._change()
         if self._cut_short:
             raise EmulatorError(f"the emulator was closed before invocation {self.request_id} ended")
 
@@ -327,7 +350,7 @@ class Invocation:
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self._finished.is_set()
+        return self._has_ended
 
     @property
     def status(self) -> Literal["success", "error", "timeout"]:

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 
 from . import event_stream
 from .event_queue import EventQueue
 from .function import Function
 from .invocation import EmulatorError, Invocation, ThrottledError
-from .invoke_request import VERSION, APIError, InvokeRequest
-from .messages import CutError, Reply, Request
+from .invoke_request import MAX_EVENT_BYTES, VERSION, APIError, InvokeRequest
+from .messages import CutError, Later, Reply, Request
 
 
 class InvokeAPI:
@@ -35,11 +36,25 @@ class InvokeAPI:
         self._events = events
         self._clock = clock
 
-    async def invoke(self, name: str, request: Request) -> Reply:
+    def invoke(self, name: str, request: Request) -> Reply | Later | Awaitable[Reply]:
         """Answer ``POST /2015-03-31/functions/{name}/invocations``."""
         try:
             call = InvokeRequest.read(self._function, name, request, ("Event", "RequestResponse", "DryRun"))
-            invocation = await self._invocation(call, request)
+            event = request.whole(MAX_EVENT_BYTES)
+            if event is None or call.tail or call.kind != "RequestResponse":
+                return self._invoke(call, request)
+            # The common case: there is nothing to wait for but the answer, which needs no task of its own then.
+            invocation = self._invocation(call, call.checked(event))
+            self._start(invocation, self._submit)
+        except APIError as error:
+            return error.reply()
+        later = Later()
+        invocation.when_answered(lambda: later.set(_reply(invocation)))
+        return later
+
+    async def _invoke(self, call: InvokeRequest, request: Request) -> Reply:
+        try:
+            invocation = self._invocation(call, await call.event(request))
             match call.kind:
                 case "DryRun":
                     return _accepted(204, invocation)
@@ -47,17 +62,22 @@ class InvokeAPI:
                     invocation.source = "event"
                     self._start(invocation, self._events.put)
                     return _accepted(202, invocation)
-                case _:
-                    self._start(invocation, self._submit)
-                    return await _answer(invocation, call)
+            self._start(invocation, self._submit)
+            log_result = await _log_result(invocation) if call.tail else ""
         except APIError as error:
             return error.reply()
+        try:
+            await invocation.answered()
+        except EmulatorError:
+            pass  # which the reply tells of
+        reply = _reply(invocation)
+        return replace(reply, headers={**reply.headers, "X-Amz-Log-Result": log_result}) if log_result else reply
 
     async def invoke_with_response_stream(self, name: str, request: Request) -> Reply:
         """Answer ``POST /2021-11-15/functions/{name}/response-streaming-invocations``."""
         try:
             call = InvokeRequest.read(self._function, name, request, ("RequestResponse", "DryRun"))
-            invocation = await self._invocation(call, request)
+            invocation = self._invocation(call, await call.event(request))
             if call.kind == "DryRun":
                 return _accepted(204, invocation)
             invocation.source, invocation.streaming = "stream", True
@@ -75,9 +95,9 @@ class InvokeAPI:
         }
         return Reply(200, _frames(invocation, call), headers)
 
-    async def _invocation(self, call: InvokeRequest, request: Request) -> Invocation:
+    def _invocation(self, call: InvokeRequest, event: bytes) -> Invocation:
         return Invocation(
-            event=await call.event(request),
+            event=event,
             function_arn=call.function_arn,
             requested_at=self._clock(),
             trace_id=call.trace_id,
@@ -99,11 +119,11 @@ def _accepted(status: int, invocation: Invocation) -> Reply:
     return Reply(status, b"", {"X-Amzn-RequestId": invocation.request_id})
 
 
-async def _answer(invocation: Invocation, call: InvokeRequest) -> Reply:
-    try:
-        answer = await invocation.answered()
-    except EmulatorError as exc:
-        raise _service_error(exc) from exc
+def _reply(invocation: Invocation) -> Reply:
+    """Return what the caller of *invocation* gets, which has been answered or never will be."""
+    answer = invocation.answer
+    if answer is None:
+        return _service_error(EmulatorError("the emulator was closed before the invocation was answered")).reply()
     headers = {
         "Content-Type": answer.content_type,
         "X-Amz-Executed-Version": VERSION,
@@ -111,8 +131,6 @@ async def _answer(invocation: Invocation, call: InvokeRequest) -> Reply:
     }
     if answer.function_error is not None:
         headers["X-Amz-Function-Error"] = "Unhandled"
-    if call.tail:
-        headers["X-Amz-Log-Result"] = await _log_result(invocation)
     return Reply(200, answer.payload, headers)
 
 

@@ -107,12 +107,21 @@ class InvokeRequest:
         """
         limit = MAX_ASYNC_EVENT_BYTES if self.kind == "Event" else MAX_EVENT_BYTES
         try:
-            event = await request.body(limit) or b"{}"
+            return self.checked(await request.body(limit))
         except BodyTooLargeError as exc:
             size = request.headers.get("content-length", f"more than {limit}")
             text = f"{size} byte payload is too large for the {self.kind} invocation type (limit {limit} bytes)"
             # So AWS names it, other than its model, which has a RequestTooLargeException.
             raise APIError(413, "RequestEntityTooLargeException", text, Type="User") from exc
+
+    def checked(self, body: bytes) -> bytes:
+        """
+        Return *body* as an event.
+
+        Raises:
+            APIError: It is no JSON.
+        """
+        event = body or b"{}"
         try:
             check_json(event)
         except ValueError as exc:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 # Lambda cuts a log event at 256 KiB too.
 MAX_LINE = 256 * 1024
+_PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class LinePipe:
     def _read(self, most: int) -> None:
         for _ in range(most):
             try:
-                data = os.read(self._read_fd, 64 * 1024)
+                data = os.read(self._read_fd, _PIECE)
             except BlockingIOError:
                 return
             if not data:
@@ -89,3 +90,5 @@ class LinePipe:
             if len(self._rest) >= MAX_LINE:
                 self._on_line(self._rest)
                 self._rest = b""
+            if len(data) < _PIECE:
+                return

@@ -80,7 +80,7 @@ class ManagedEnvironment(Environment):
         if init_failure is not None:
             invocation.respond(self._clock(), *init_failure)
         else:
-            self._platform.error(invocation, failure)
+            self._platform.runtime_done(invocation, failure)
         invocation.fail(self._clock(), failure)
 
     @property

@@ -5,7 +5,7 @@ Requests and replies of HTTP, and what can be wrong with them.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -160,27 +160,18 @@ class Request:
 
 def reply_head(reply: Reply, length: int | None, *, keep: bool, chunked: bool = False) -> bytes:
     """Return the status line and the headers of *reply*, whose body has *length* bytes or comes in chunks."""
-    lines = [f"HTTP/1.1 {reply.status} {_reason(reply.status)}"]
-    lines += [f"{name}: {value}" for name, value in _lines(reply.headers)]
-    if length is not None and reply.status not in (204, 304):
-        lines.append(f"Content-Length: {length}")
-    elif chunked:
-        lines.append("Transfer-Encoding: chunked")
-    if not keep:
-        lines.append("Connection: close")
-    # As Go writes it, whatever the standard says of bytes beyond ASCII.
-    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
-
-
-def _lines(headers: Headers) -> Iterator[tuple[str, str]]:
-    for name, values in headers.items():
-        for value in [values] if isinstance(values, str) else values:
+    head = f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}\r\n"
+    for name, values in reply.headers.items():
+        for value in (values,) if isinstance(values, str) else values:
             # What would end the line, and so could begin a header of its own, does not get out.
-            yield name, value if value.isprintable() else "".join(filter(str.isprintable, value))
+            text = value if value.isprintable() else "".join(filter(str.isprintable, value))
+            head += f"{name}: {text}\r\n"
+    if length is not None and reply.status not in (204, 304):
+        head += f"Content-Length: {length}\r\n"
+    elif chunked:
+        head += "Transfer-Encoding: chunked\r\n"
+    # As Go writes it, whatever the standard says of bytes beyond ASCII.
+    return (head + ("\r\n" if keep else "Connection: close\r\n\r\n")).encode("utf-8", "replace")
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-def _reason(status: int) -> str:
-    return _REASONS.get(status, "Unknown")

@@ -28,6 +28,7 @@ class PlatformLog:
         self._instance = instance
         self._clock = clock
         self._say = say
+        self._json = function.json_logs
         self._telemetry: TelemetryAPI | None = None
         self._extensions: ExtensionsAPI | None = None
         self._init_phase = ""
@@ -79,16 +80,22 @@ class PlatformLog:
         elif invocation is not None and invocation is not self._told_of and not math.isnan(invocation.started_at):
             self._told_of, self._runtime_done_at = invocation, self._clock()
             if self._wants_records:
-                self._emit(records.runtime_done(invocation, self._runtime_done_at, failure))
+                record = records.runtime_done(invocation, self._runtime_done_at, failure)
+                if failure is not None and self._json:
+                    self._write("", record)
+                else:
+                    self._emit(record)
 
     def error(self, invocation: Invocation, failure: Failure) -> None:
-        """Tell why *invocation* was ended."""
+        """Tell why *invocation* was ended, which in JSON is a matter of `runtime_done`."""
+        if self._json:
+            return
         when = " (after the response)" if invocation.answer is not None else ""
         self._say(f"RequestId: {invocation.request_id} Error: {failure.message}{when}")
 
     def end(self, invocation: Invocation) -> None:
         """Tell that *invocation* has ended, and what it took."""
-        if not self._function.json_logs:
+        if not self._json:
             self._say(f"END RequestId: {invocation.request_id}")
             self._background(invocation)
         record = None
@@ -106,12 +113,12 @@ class PlatformLog:
 
     @property
     def _wants_records(self) -> bool:
-        return self._function.json_logs or (self._telemetry is not None and self._telemetry.wanted)
+        return self._json or (self._telemetry is not None and self._telemetry.wanted)
 
     def _write(self, text: str, record: Record | None) -> None:
         if record is not None:
             self._emit(record)
-            if self._function.json_logs:
+            if self._json:
                 text = records.encode(self._clock(), *record).decode()
         self._say(text)
 

@@ -140,7 +140,7 @@ class Sandbox:
         """Tell the runtime that it was restored from its snapshot; wait as above until it polls."""
         self.thaw()
         self._ordinary_api.restore()
-        return await self._settled(limit)
+        return await self.initialised(limit)
 
     async def invoked(self, invocation: Invocation) -> Failure | None:
         """Deliver *invocation* and wait until everybody polls again; return why somebody did not."""
@@ -233,6 +233,8 @@ class Sandbox:
         await self.end()
 
     async def _end_runtime(self, runtime: Process, window: float) -> None:
+        # Of threads that are just being continued any may take the signal, and only the main one makes use of it.
+        await anyio.sleep(0.02)
         runtime.terminate()
         with anyio.move_on_after(window):
             await runtime.exited.wait()
@@ -290,11 +292,6 @@ class Sandbox:
     # ...and what is known of the processes.
 
     @property
-    def ready(self) -> bool:
-        """Whether the runtime waits for an event."""
-        return self.runtime_api.state is State.READY and not self.exited
-
-    @property
     def snapshot_taken(self) -> bool:
         """Whether the runtime waits for its restore."""
         return self.runtime_api.state is State.RESTORE_READY
@@ -303,6 +300,11 @@ class Sandbox:
     def exited(self) -> bool:
         """Whether the runtime has ended."""
         return self._runtime is not None and self._runtime.exited.is_set()
+
+    @property
+    def broken(self) -> bool:
+        """Whether a process has ended, be it the runtime's or an extension's."""
+        return self.exited or self.extensions_api.failure is not None
 
     @property
     def peak_memory(self) -> int | None:
@@ -320,6 +322,8 @@ class Sandbox:
 
     def _runtime_waits(self) -> None:
         self.extensions_api.close_registration()
+        if self._runtime is not None and self.telemetry_api.wanted and not self._function.max_concurrency:
+            self._runtime.drain()  # or the record would come before the lines
         self._on_runtime_done()
         self._stirred.set()
 
