@@ -1,5 +1,5 @@
 # Everything sets itself up: virtual environments, one for each Python 3.11 to 3.13 of this machine, AWS's runtime
-# interface emulator and, from Debian, a browser. What has been set up is kept until `make clean`.
+# interface emulator and CLI and, from Debian, a browser. What has been set up is kept until `make clean`.
 
 FOUND := $(shell tests/tools/interpreters)
 ENVIRONMENTS := $(foreach pair,$(FOUND),$(firstword $(subst =, ,$(pair))))
@@ -45,6 +45,7 @@ $(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator browser
 # Fetched before the tests, so that no test pays for the download.
 emulator: .venv/ready
 	@.venv/bin/python -m tests.rie.binary >/dev/null
+	@.venv/bin/python -m tests.aws_cli >/dev/null
 
 browser:
 	@tests/tools/chromium >/dev/null

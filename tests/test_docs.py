@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from lambda_ric.cli import main
 from lambda_ric.hooks import Hooks
 from lambda_ric.settings import Settings
 from lambda_ric.testing import invoke
+from tests import aws_cli
 from tests.conftest import CLEAN_ENVIRONMENT, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -115,8 +115,6 @@ def test_commands_of_an_example_succeed(page: str, source: str, tmp_path: Path) 
     """
     They are run as they stand, but for ports and /tmp; what goes on to the end answers an event, and ends by Ctrl-C.
     """
-    if re.search(r"^aws ", source, re.MULTILINE) and not has_aws_cli():
-        pytest.skip("the AWS CLI is not installed")
     directory = tmp_path / "here"
     write_files(page, directory)
     with Session(directory) as session:
@@ -131,7 +129,10 @@ class Session:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._environment = {**CLEAN_ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self._environment = {
+            **CLEAN_ENVIRONMENT,
+            "PATH": f"{Path(sys.executable).parent}:{aws_cli.path().parent}:{os.environ['PATH']}",
+        }
         self._ports = {port: free_port() for port in ("9000", "9001", "5000")}
         self._running: list[Running] = []
         (directory.parent / "tmp").mkdir()
@@ -218,11 +219,6 @@ class Running:
         assert self._process.stderr is not None
         self._process.stderr.close()
         return code
-
-
-def has_aws_cli() -> bool:
-    """It may be there by name only, as a version manager's."""
-    return shutil.which("aws") is not None and not subprocess.run(["aws", "--version"], capture_output=True).returncode
 
 
 def free_port() -> str:
