@@ -14,7 +14,16 @@ from typing import Any
 
 import anyio
 
-from lambda_ric.emulator import Emulator, EventInvokeConfig, Invocation, LogLine, SQSEventSource, destination, serve
+from lambda_ric.emulator import (
+    Emulator,
+    EventInvokeConfig,
+    Invocation,
+    LogLine,
+    Observer,
+    SQSEventSource,
+    destination,
+    serve,
+)
 from lambda_ric.emulator.destinations import Destination
 from lambda_ric.errors import ConfigurationError
 
@@ -147,7 +156,9 @@ async def _serve(emulator: Emulator, options: argparse.Namespace) -> int:
             serve(emulator, options.port, events=events, url_mode=options.url_mode, sources=sources) as endpoint,
         ):
             write(sys.stderr, _banner(emulator, endpoint.url))
-            gc.freeze()  # what is loaded stays: the collector need not look at it again and again
+            # What is loaded stays, and what an event leaves goes by itself: there is little for the collector to do.
+            gc.freeze()
+            gc.set_threshold(50_000)
             await anyio.sleep_forever()
     return exit_code(stopped_by[0], "everything has")
 
@@ -174,14 +185,8 @@ def _banner(emulator: Emulator, url: str) -> str:
     )
 
 
-class _Notes:
+class _Notes(Observer):
     """Writes what the platform does beside the log."""
-
-    def changed(self, invocation: Invocation) -> None:
-        """Pass over it."""
-
-    def log(self, line: LogLine, invocation: Invocation | None, environment: int) -> None:
-        """Pass over it."""
 
     def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
         """Write it like a line of the platform."""

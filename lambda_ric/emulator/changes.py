@@ -18,7 +18,7 @@ _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv"
 # What is written beside a function rather than for it, the swap files of editors included.
 _NO_SOURCES = (".jsonl", ".log", ".pyc", ".swp", ".swx", "~")
 # A look may take this part of the time: with a great many files it is not taken at every event.
-_SHARE = 0.05
+_SHARE = 0.03
 
 
 class SourceFiles:

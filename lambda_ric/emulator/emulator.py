@@ -92,7 +92,7 @@ class Emulator:
         self._freeze = freeze
         self._idle_timeout = idle_timeout
         self._clock = clock
-        self.observers = Observers(LogObserver(on_log), *observers)
+        self.observers = Observers(*([LogObserver(on_log)] if on_log else []), *observers)
         self._sources = SourceFiles(self.function.task_root) if reload else None
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None

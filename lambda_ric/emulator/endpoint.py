@@ -4,6 +4,7 @@ What callers reach on one port: the Invoke API, the function URL, the page. Ever
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -70,6 +71,10 @@ async def serve(
         await closing.aclose()
 
 
+# The paths of the API's other operations are those of a function URL as well; their signature tells them apart.
+_SIGNED_FOR_LAMBDA = re.compile(r"^AWS4-HMAC-SHA256 .*/lambda/aws4_request")
+
+
 class _Routes:
     def __init__(self, emulator: Emulator, queue: EventQueue, feed: Feed, url_mode: Mode) -> None:
         self._api = InvokeAPI(emulator.function, emulator.submit, queue)
@@ -94,6 +99,8 @@ class _Routes:
             case ["2021-11-15", "functions", name, "response-streaming-invocations"] if request.method == "POST":
                 return self._api.invoke_with_response_stream(name, request)
             case [("2015-03-31" | "2021-11-15"), *_]:
+                return _unknown_operation()
+            case _ if _SIGNED_FOR_LAMBDA.search(request.headers.get("authorization", "")):
                 return _unknown_operation()
         return self._url.serve(request, request.path)
 

@@ -24,6 +24,7 @@ from lambda_ric.version import __version__
 from .function import Function
 from .invocation import Invocation
 from .lines import LogLine
+from .observer import Observer
 
 MAX_INVOCATIONS = 200
 MAX_LINES = 2000
@@ -109,7 +110,7 @@ def _preview(data: bytes) -> dict[str, Any]:
     return {"text": text, "size": len(data), "truncated": len(data) > MAX_PREVIEW}
 
 
-class Feed:
+class Feed(Observer):
     """
     Remembers what happened last, and tells it to whoever subscribes.
 

@@ -63,7 +63,15 @@ class Function:
     caller: Mapping[str, str] = field(default_factory=lambda: os.environ)
     """The environment of the developer, of which the function gets PATH, LANG, PYTHONPATH and the region."""
 
+    region: str = field(init=False)
+    """The caller's, or us-east-1."""
+    arn: str = field(init=False)
+    """Under which the function is invoked; the account is a made-up one."""
+
     def __post_init__(self) -> None:
+        region = self.caller.get("AWS_REGION") or self.caller.get("AWS_DEFAULT_REGION") or "us-east-1"
+        object.__setattr__(self, "region", region)
+        object.__setattr__(self, "arn", f"arn:aws:lambda:{region}:012345678912:function:{self.name}")
         if not self.handler and not self.command and not self.only_api:
             raise ConfigurationError("no handler: expected module.function, such as app.handler")
         if not 0 < self.timeout <= 900:
@@ -89,16 +97,6 @@ class Function:
     def arguments(self) -> list[str]:
         """The command line of the runtime."""
         return list(self.command) or [sys.executable, "-m", "lambda_ric", self.handler]
-
-    @property
-    def region(self) -> str:
-        """The caller's region, or us-east-1."""
-        return self.caller.get("AWS_REGION") or self.caller.get("AWS_DEFAULT_REGION") or "us-east-1"
-
-    @property
-    def arn(self) -> str:
-        """The ARN under which the function is invoked; the account is a made-up one."""
-        return f"arn:aws:lambda:{self.region}:012345678912:function:{self.name}"
 
     @property
     def initialization_type(self) -> str:

@@ -7,15 +7,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Lambda cuts a log event at 256 KiB too.
 MAX_LINE = 256 * 1024
 _PIECE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One log event: when it was read, and its text, in which ``\\r`` stands for a line break."""
 
     time: float

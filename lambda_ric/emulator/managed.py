@@ -45,6 +45,7 @@ class ManagedEnvironment(Environment):
         invocation.ended_at = self._clock()
         if self._sandbox is not None:
             invocation.max_memory = self._sandbox.peak_memory
+            self._sandbox.drain()
         self._platform.end(invocation)
         invocation.finish()
 

@@ -46,7 +46,7 @@ class RefusedError(Exception):
 Headers = Mapping[str, str | Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """
     What a request is answered with.

@@ -5,14 +5,13 @@ Who wants to know what happens: the log on the terminal, the page in the browser
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from .invocation import Invocation
 from .lines import LogLine
 
 
-class Observer(Protocol):
-    """Is told of everything at once; it must neither wait nor raise."""
+class Observer:
+    """Is told of everything that it has a method of its own for, at once; it must neither wait nor raise."""
 
     def changed(self, invocation: Invocation) -> None:
         """Something has happened to *invocation*."""
@@ -21,48 +20,51 @@ class Observer(Protocol):
         """A line was written in *environment*, during *invocation* if there was one."""
 
     def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
-        """The platform did something that is neither: it throttled, retried, dropped, froze, reset, shut down."""
+        """The platform did something that is neither: it throttled, retried, dropped, reset, shut down."""
 
 
-class Observers:
+class Observers(Observer):
     """Several observers, told one after the other."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = list(observers)
+        self._of_changes: list[Observer] = []
+        self._of_lines: list[Observer] = []
+        self._of_notes: list[Observer] = []
+        for observer in observers:
+            self.add(observer)
 
     def add(self, observer: Observer) -> None:
-        """Tell *observer* as well from now on."""
-        self._observers.append(observer)
+        """Tell *observer* as well from now on, and not of what it passes over: this is done for every event."""
+        kind = type(observer)
+        if kind.changed is not Observer.changed:
+            self._of_changes.append(observer)
+        if kind.log is not Observer.log:
+            self._of_lines.append(observer)
+        if kind.note is not Observer.note:
+            self._of_notes.append(observer)
 
     def changed(self, invocation: Invocation) -> None:
         """Tell everybody."""
-        for observer in self._observers:
+        for observer in self._of_changes:
             observer.changed(invocation)
 
     def log(self, line: LogLine, invocation: Invocation | None, environment: int) -> None:
         """Tell everybody."""
-        for observer in self._observers:
+        for observer in self._of_lines:
             observer.log(line, invocation, environment)
 
     def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
         """Tell everybody."""
-        for observer in self._observers:
+        for observer in self._of_notes:
             observer.note(kind, text, invocation)
 
 
-class LogObserver:
+class LogObserver(Observer):
     """Hands on the lines of the log, and nothing else."""
 
-    def __init__(self, on_log: Callable[[LogLine], None] | None) -> None:
+    def __init__(self, on_log: Callable[[LogLine], None]) -> None:
         self._on_log = on_log
-
-    def changed(self, invocation: Invocation) -> None:
-        """Pass over it."""
 
     def log(self, line: LogLine, invocation: Invocation | None, environment: int) -> None:
         """Hand it on."""
-        if self._on_log is not None:
-            self._on_log(line)
-
-    def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
-        """Pass over it."""
+        self._on_log(line)

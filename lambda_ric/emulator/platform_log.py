@@ -106,7 +106,7 @@ class PlatformLog:
 
     def _background(self, invocation: Invocation) -> None:
         """Make up for a runtime that does not tell itself how long it worked after its answer."""
-        told = any(span.kind != "handler" for span in invocation.spans)
+        told = any(span.kind not in ("handler", "extension") for span in invocation.spans)
         duration = invocation.background_duration
         if not told and duration is not None and duration >= WORTH_A_LINE:
             self._say(f"BACKGROUND RequestId: {invocation.request_id}\tDuration: {duration * 1000:.2f} ms")

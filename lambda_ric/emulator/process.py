@@ -21,12 +21,17 @@ from .lines import LinePipe
 _PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
+def _ignore(line: bytes) -> None:
+    pass
+
+
 class Process:
     """
     A runtime's or an extension's process and whatever it starts, stopped, continued and ended together.
 
     What it writes to stdout and stderr goes to *on_output* line by line, what
-    it says on the side about its spans to *on_span*; `watch` has to run.
+    it says on the side about its spans to *on_span*, if that is wanted at all;
+    `watch` has to run.
 
     Raises:
         OSError: The command cannot be run.
@@ -40,22 +45,24 @@ class Process:
         *,
         guard: Guard,
         on_output: Callable[[bytes], None],
-        on_span: Callable[[bytes], None],
+        on_span: Callable[[bytes], None] | None,
     ) -> None:
         self.exited = anyio.Event()
         self._guard = guard
         self._output = LinePipe(on_output)
-        self._spans = LinePipe(on_span)
+        self._spans = LinePipe(on_span or _ignore)
+        if on_span is not None:
+            variables = {**variables, "LAMBDA_RIC_SPANS_FD": str(self._spans.write_fd)}
         self._status: int | None = None
         try:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
-                env={**variables, "LAMBDA_RIC_SPANS_FD": str(self._spans.write_fd)},
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output.write_fd,
                 stderr=self._output.write_fd,  # one stream on Lambda too, so the order is kept
-                pass_fds=[self._spans.write_fd],
+                pass_fds=[self._spans.write_fd] if on_span is not None else [],
                 process_group=0,
             )
         except OSError:

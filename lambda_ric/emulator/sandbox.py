@@ -122,7 +122,7 @@ class Sandbox:
             variables,
             guard=self._guard,
             on_output=lambda line: self._on_output(line, extension),
-            on_span=self._on_span,
+            on_span=None if extension else self._on_span,
         )
 
     # The phases...
