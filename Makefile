@@ -4,7 +4,7 @@
 FOUND := $(shell tests/tools/interpreters)
 ENVIRONMENTS := $(foreach pair,$(FOUND),$(firstword $(subst =, ,$(pair))))
 
-.PHONY: help test check lint emulator browser bench demo build clean
+.PHONY: help test check environments lint emulator browser bench demo build clean
 .PHONY: $(ENVIRONMENTS:%=types-in-%) $(ENVIRONMENTS:%=pytest-in-%)
 
 help: ## list these commands
@@ -27,6 +27,9 @@ build: .venv/ready ## wheel and sdist, in dist
 clean: ## remove all that was made here
 	@rm -rf .venv .venv-3.* .cache dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Of use with --jobs: pip waits for the network most of the time.
+environments: $(ENVIRONMENTS:%=%/ready)
 
 lint: .venv/ready
 	@echo "== ruff, shellcheck"

@@ -14,12 +14,12 @@ import anyio
 
 from lambda_ric.errors import ConfigurationError
 
+from .backoff import find_environment
 from .destinations import Condition, DeliveryError, Destination, Note, Outcome, Parcel
-from .invocation import Answer, EmulatorError, Invocation, ThrottledError
+from .invocation import Answer, EmulatorError, Invocation
 
 # Lambda's, in seconds: after a function error, and between the tries to find an environment.
 RETRY_DELAYS = (60.0, 120.0)
-FIRST_BACKOFF = 1.0
 MAX_BACKOFF = 300.0
 # Seconds, at any scale of time, between the tries to hand a parcel to a destination.
 _DELIVERY_DELAYS = (0.5, 1.0, 2.0)
@@ -161,19 +161,21 @@ class EventQueue:
 
     async def _entered(self, invocation: Invocation, expires: float) -> bool:
         """Find an environment for *invocation*; return False if there was none before it *expires*."""
-        backoff = FIRST_BACKOFF
-        while self._clock() < expires:
-            try:
-                self._submit(invocation)
-            except ThrottledError:
-                delay = min(backoff * self._config.time_scale, max(expires - self._clock(), 0))
-                text = f"event {invocation.request_id} was throttled: it is tried again in {delay:g} s"
-                self._note("retry", text, invocation)
-                await self._sleep(delay)
-                backoff = min(backoff * 2, MAX_BACKOFF)
-            else:
-                return True
-        return False
+
+        def note(delay: float) -> None:
+            text = f"event {invocation.request_id} was throttled: it is tried again in {delay:g} s"
+            self._note("retry", text, invocation)
+
+        return await find_environment(
+            self._submit,
+            invocation,
+            expires,
+            longest=MAX_BACKOFF,
+            clock=self._clock,
+            sleep=self._sleep,
+            scale=self._config.time_scale,
+            on_throttle=note,
+        )
 
     def _failed(self, invocation: Invocation, answer: Answer) -> bool:
         if answer.function_error is not None:

@@ -17,10 +17,10 @@ import anyio
 
 from lambda_ric.errors import ConfigurationError
 
+from .backoff import FIRST_BACKOFF, find_environment
 from .destinations import Note
-from .event_queue import FIRST_BACKOFF
 from .function import Function
-from .invocation import Answer, EmulatorError, Invocation, ThrottledError
+from .invocation import Answer, EmulatorError, Invocation
 from .invoke_request import MAX_EVENT_BYTES
 from .sqs import MAX_ENTRIES, QueueAttributes, SQSError, SQSQueue
 
@@ -139,7 +139,10 @@ class SQSEventSource:
 
     async def _send(self, event: bytes, part: list[Message], expires: float) -> None:
         invocation = Invocation(event=event, function_arn=self._function.arn, requested_at=self._clock(), source="sqs")
-        if not await self._entered(invocation, expires):
+        found = await find_environment(
+            self._submit, invocation, expires, longest=_MAX_BACKOFF, clock=self._clock, sleep=self._sleep
+        )
+        if not found:
             text = f"{len(part)} messages were throttled until they were visible in the queue again"
             self._note("retry", text, invocation)
             return
@@ -151,19 +154,6 @@ class SQSEventSource:
         await self._delete([message for message in part if message["MessageId"] not in failed], invocation)
         # What follows the response keeps the environment, and so the place among the batches.
         await invocation.finished()
-
-    async def _entered(self, invocation: Invocation, expires: float) -> bool:
-        """Find an environment for *invocation*; return False if there was none while its messages were hidden."""
-        backoff = FIRST_BACKOFF
-        while self._clock() < expires:
-            try:
-                self._submit(invocation)
-            except ThrottledError:
-                await self._sleep(min(backoff, max(expires - self._clock(), 0)))
-                backoff = min(backoff * 2, _MAX_BACKOFF)
-            else:
-                return True
-        return False
 
     # ...and what it says.
 

@@ -63,6 +63,10 @@ class LinePipe:
             self._on_line(self._rest)
             self._rest = b""
 
+    def drain_lines(self) -> None:
+        """Hand on the lines that are complete."""
+        self._read(most=64)
+
     def close_write_end(self) -> None:
         """Leave the other end to the processes that inherited it."""
         if self.write_fd >= 0:

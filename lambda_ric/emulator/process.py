@@ -4,10 +4,12 @@ A runtime or an extension as the operating system sees it: a process group and i
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,9 @@ import anyio
 from .guard import Guard
 from .invocation import Failure
 from .lines import LinePipe
+
+# Seconds.
+MEMORY_AGE = 0.02
 
 _PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
@@ -30,8 +35,8 @@ class Process:
     A runtime's or an extension's process and whatever it starts, stopped, continued and ended together.
 
     What it writes to stdout and stderr goes to *on_output* line by line, what
-    it says on the side about its spans to *on_span*, if that is wanted at all;
-    `watch` has to run.
+    it says on the side about its spans to *on_span*, if that is wanted at all:
+    at each `drain`, or with *follow_spans* as it comes. `watch` has to run.
 
     Raises:
         OSError: The command cannot be run.
@@ -46,6 +51,7 @@ class Process:
         guard: Guard,
         on_output: Callable[[bytes], None],
         on_span: Callable[[bytes], None] | None,
+        follow_spans: bool = False,
     ) -> None:
         self.exited = anyio.Event()
         self._guard = guard
@@ -53,7 +59,10 @@ class Process:
         self._spans = LinePipe(on_span or _ignore)
         if on_span is not None:
             variables = {**variables, "LAMBDA_RIC_SPANS_FD": str(self._spans.write_fd)}
+        self._follow_spans = follow_spans
         self._status: int | None = None
+        self._peak: int | None = None
+        self._peak_read_at = -math.inf
         try:
             self._process = subprocess.Popen(
                 command,
@@ -83,7 +92,8 @@ class Process:
         """Hand on what the process writes until it has exited; then end whatever it has started."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._output.follow)
-            tasks.start_soon(self._spans.follow)
+            if self._follow_spans:
+                tasks.start_soon(self._spans.follow)
             await anyio.to_thread.run_sync(self._process.wait, limiter=anyio.CapacityLimiter(1))
             self.kill()
             self._guard.forget(self.pid)
@@ -95,6 +105,10 @@ class Process:
         """Hand on what the process has written so far."""
         self._output.drain()
         self._spans.drain()
+
+    def drain_spans(self) -> None:
+        """Hand on what the process has said of its spans so far."""
+        self._spans.drain_lines()
 
     def freeze(self) -> None:
         """Stop the group where it stands."""
@@ -123,15 +137,13 @@ class Process:
     @property
     def peak_memory(self) -> int | None:
         """The most memory that the process has used, in MB; None where the system does not tell."""
-        if self._status is None:
-            return None
-        try:
-            # Kept open: to open it takes longer than everything else at the end of an invocation.
-            status = os.pread(self._status, 4096, 0)
-        except OSError:
-            return None
-        peak = _PEAK.search(status)
-        return int(peak[1]) // 1024 if peak else None
+        # To ask the kernel takes a while, and quick invocations follow each other more quickly than memory grows.
+        if self._status is not None and time.monotonic() - self._peak_read_at > MEMORY_AGE:
+            with suppress(OSError):
+                peak = _PEAK.search(os.pread(self._status, 4096, 0))
+                self._peak = int(peak[1]) // 1024 if peak else self._peak
+                self._peak_read_at = time.monotonic()
+        return self._peak
 
     @property
     def exit_reason(self) -> str:

@@ -123,6 +123,7 @@ class Sandbox:
             guard=self._guard,
             on_output=lambda line: self._on_output(line, extension),
             on_span=None if extension else self._on_span,
+            follow_spans=bool(self._function.max_concurrency),
         )
 
     # The phases...
@@ -173,6 +174,8 @@ class Sandbox:
 
     def _time_is_up(self) -> None:
         self._timer, self._memory_is_due = None, True
+        if self._runtime is not None:
+            self._runtime.drain_spans()
         self._stirred.set()
 
     def _stop_timer(self) -> None:
