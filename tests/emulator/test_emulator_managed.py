@@ -27,7 +27,8 @@ SOURCE = """
         (here / str(os.getpid())).touch()
         while len(list(here.iterdir())) < event["together"]:
             time.sleep(0.005)
-        print(json.dumps({"requestId": context.aws_request_id, "message": event["name"]}), flush=True)
+        # Not by print, which awslambdaric has write the line break separately, and so maybe behind another's line.
+        os.write(1, json.dumps({"requestId": context.aws_request_id, "message": event["name"]}).encode() + b"\\n")
         if event["name"] == "bad":
             raise ValueError("no")
         if event["name"] == "slow":
