@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from lambda_ric.settings import Settings
 from lambda_ric.testing import invoke
 from tests import aws_cli
 from tests.conftest import CLEAN_ENVIRONMENT, ROOT
+from tests.ports import free_port
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EVENT = {"id": "o-17", "body": json.dumps({"id": "o-17"}), "Records": []}
@@ -133,7 +133,7 @@ class Session:
             **CLEAN_ENVIRONMENT,
             "PATH": f"{Path(sys.executable).parent}:{aws_cli.path().parent}:{os.environ['PATH']}",
         }
-        self._ports = {port: free_port() for port in ("9000", "9001", "5000")}
+        self._ports = {port: str(free_port()) for port in ("9000", "9001", "5000")}
         self._running: list[Running] = []
         (directory.parent / "tmp").mkdir()
 
@@ -207,8 +207,10 @@ class Running:
         written = ""
         while ready and ready not in written:
             said = self._process.stderr.readline()
-            assert said, written
             written += said
+            if not said:
+                self._process.stderr.close()
+                raise AssertionError(f"{line} has ended with {self._process.wait()}: {written}")
         self._rest = threading.Thread(target=self._process.stderr.read)
         self._rest.start()
 
@@ -219,11 +221,6 @@ class Running:
         assert self._process.stderr is not None
         self._process.stderr.close()
         return code
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
 
 
 def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:

@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from tests.ports import free_port
 from tests.rie import binary
-from tests.rie.emulator import PATIENCE, PAUSE, flags, free_port
+from tests.rie.emulator import PATIENCE, PAUSE, flags
 
 FUNCTION = Path(__file__).parent / "function"
 ROOT = Path(__file__).parents[2]

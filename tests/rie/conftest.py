@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.private_mounts import with_mounts
 from tests.rie import binary
-from tests.rie.emulator import Emulator, flags, free_port, running
+from tests.rie.emulator import Emulator, flags, running
 
 REPOSITORY = Path(__file__).parents[2]
 FUNCTION = Path(__file__).parent / "function"

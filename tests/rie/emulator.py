@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 PATIENCE = 20.0  # seconds after which what should happen has failed to
 PAUSE = 0.01  # seconds between two looks at something that sends no event
 
@@ -64,14 +66,6 @@ class Emulator:
     def log(self) -> str:
         """All that the emulator and the runtime have written so far."""
         return self.log_file.read_text()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
 
 
 def flags(port: int) -> list[str]:
