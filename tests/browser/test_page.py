@@ -29,7 +29,7 @@ def test_invocation_is_drawn_while_it_goes_on(dev: Dev, page: Page) -> None:
     first = page.text("article .figures .after")
     page.until(lambda: page.text("article .figures .after") != first)
     drawn = ["init", "handler app.handler", "response delivered", "task send_receipt", "environment 1"]
-    assert page.texts(ROWS) == drawn
+    page.until_texts(ROWS, *drawn)
 
     dev.release()
     page.until_texts("article .status", "success")
