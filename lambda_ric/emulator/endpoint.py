@@ -90,7 +90,7 @@ class _Routes:
                 return self._url.serve(request, f"/{path}")
             case ["lambda-url", *_]:
                 return json_reply(404, {"Message": None})
-            case [("_" | "2015-03-31" | "2021-11-15"), *_] if not same_site(request):
+            case [("2015-03-31" | "2021-11-15"), *_] if not same_site(request):
                 return json_reply(403, {"Type": "User", "Message": "The request comes from another site."})
             case ["_", *_]:
                 return self._page.serve(request)

@@ -20,8 +20,7 @@ from typing import Literal
 from lambda_ric.errors import LambdaRICError
 
 from .lines import LogLine
-
-JSON = "application/json"
+from .messages import JSON
 
 # A caller that reads too slowly holds the runtime up beyond this many bytes.
 _STREAM_BUFFER = 256 * 1024
@@ -166,6 +165,8 @@ class Invocation:
     _cut_short: bool = False
     _abandoned: bool = False
     _chunks: deque[bytes] = field(default_factory=deque, repr=False)
+    _unread: int = 0
+    """The bytes of *_chunks*, which are counted rather than summed up: a stream may come byte by byte."""
     _waiters: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
     _then: Callable[[], None] | None = field(default=None, repr=False)
 
@@ -195,11 +196,15 @@ class Invocation:
 
     async def send(self, chunk: bytes) -> None:
         """Pass a piece of a stream on; wait while the caller has too much of it unread."""
-        while sum(map(len, self._chunks)) > _STREAM_BUFFER and self.answer is None and not self._abandoned:
+        while self._unread > _STREAM_BUFFER and self.answer is None and not self._abandoned:
             await self._change()
         if self.answer is None and not self._abandoned:
-            self._chunks.append(chunk)
+            self._put(chunk)
             self._wake()
+
+    def _put(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._unread += len(chunk)
 
     def end_stream(self, now: float, error: str | None, error_body: bytes) -> None:
         """Complete a response of which all was sent; *error* says that it broke off."""
@@ -213,7 +218,7 @@ class Invocation:
             self.end_stream(now, error, payload)
             return
         self.begin(now, content_type, streamed=False)
-        self._chunks.append(payload)
+        self._put(payload)
         self._settle(now, Answer(self.request_id, payload, content_type, error, self, payload if error else b""))
 
     def _settle(self, now: float, answer: Answer) -> None:
@@ -284,7 +289,7 @@ class Invocation:
         """
         while not (self._has_begun or self._cut_short):
             await self._change()
-        self._check("was answered")
+        self._check()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """
@@ -298,12 +303,13 @@ class Invocation:
             while True:
                 while self._chunks:
                     chunk = self._chunks.popleft()
+                    self._unread -= len(chunk)
                     self._wake()
                     yield chunk
                 if self.answer is not None:
                     return
                 await self._change()
-                self._check("was answered")
+                self._check()
         finally:
             self._abandoned = True
             self._wake()
@@ -317,7 +323,7 @@ class Invocation:
         """
         while self.answer is None and not self._cut_short:
             await self._change()
-        self._check("was answered")
+        self._check()
         assert self.answer is not None
         return self.answer
 
@@ -339,9 +345,9 @@ class Invocation:
         if self._cut_short:
             raise EmulatorError(f"the emulator was closed before invocation {self.request_id} ended")
 
-    def _check(self, what: str) -> None:
+    def _check(self) -> None:
         if self._cut_short and self.answer is None:
-            raise EmulatorError(f"the emulator was closed before invocation {self.request_id} {what}")
+            raise EmulatorError(f"the emulator was closed before invocation {self.request_id} was answered")
 
     def log_tail(self) -> bytes:
         """Return the last 4 KB of the log, which is what the Invoke API shows of it."""

@@ -18,14 +18,21 @@ import anyio
 
 from lambda_ric import protocol
 
-from .invocation import JSON, EmulatorError, Failure, Invocation, ThrottledError
-from .messages import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
+from .invocation import EmulatorError, Failure, Invocation, ThrottledError
+from .messages import JSON, NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
 from .posts import (
     ACCEPTED,
+    INVALID_MODE,
+    MODE,
+    TOO_LARGE,
+    TRUNCATED,
     InitFailure,
     check_nonce,
     error_type,
     event_reply,
+    invalid_id,
+    invalid_mode,
+    invoke_timeout,
     pass_on,
     read_init_failure,
     too_large,
@@ -134,7 +141,7 @@ class ManagedRuntimeAPI:
                 del self._timed_out[next(iter(self._timed_out))]
         text = f"Task timed out after {invocation.deadline - invocation.started_at:.2f} seconds"
         self._answer(running, _document("Sandbox.Timedout", errorMessage=text), JSON, "Sandbox.Timedout")
-        running.abort(_invoke_timeout())
+        running.abort(invoke_timeout())
 
     # ...what the runtime asks for...
 
@@ -161,21 +168,20 @@ class ManagedRuntimeAPI:
         """Pass a response on to the caller; with its end the invocation is over."""
         running = self._find(request_id)
         if running.stage is not _Stage.AWAITED:
-            raise _invalid_id()
+            raise invalid_id()
         check_nonce(running.invocation, request)
         running.stage = _Stage.RESPONDING
-        if request.headers.get(protocol.RESPONSE_MODE.lower(), "streaming") != "streaming":
-            invalid_mode = "Runtime.InvalidResponseModeHeader"
-            self._answer(running, _document(invalid_mode), JSON, invalid_mode)
-            raise RefusedError(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+        if request.headers.get(MODE, "streaming") != "streaming":
+            self._answer(running, _document(INVALID_MODE), JSON, INVALID_MODE)
+            raise invalid_mode()
         with running.copying:
             try:
                 await self._copy(running, request)
             except BodyTooLargeError:
-                self._answer(running, _document(_TOO_LARGE), JSON, _TOO_LARGE)
+                self._answer(running, _document(TOO_LARGE.error_type), JSON, TOO_LARGE.error_type)
                 raise too_large() from None
             except BadRequestError:
-                self._answer(running, _document(_TRUNCATED), JSON, _TRUNCATED)
+                self._answer(running, _document(TRUNCATED.error_type), JSON, TRUNCATED.error_type)
                 raise truncated() from None
         if running.refusal is not None:
             raise running.refusal
@@ -190,7 +196,7 @@ class ManagedRuntimeAPI:
         running = self._find(request_id)
         check_nonce(running.invocation, request)
         if running.stage is _Stage.FAILING:
-            raise _invalid_id()
+            raise invalid_id()
         running.stage = _Stage.FAILING
         self._answer(running, document, request.headers.get("content-type", JSON), error_type(request))
         running.abort(_internal_error())
@@ -229,13 +235,13 @@ class ManagedRuntimeAPI:
             return running
         if request_id in self._timed_out:
             del self._timed_out[request_id]
-            raise _invoke_timeout()
-        raise _invalid_id()
+            raise invoke_timeout()
+        raise invalid_id()
 
     async def _copy(self, running: _Running, request: Request) -> None:
         invocation = running.invocation
         content_type = request.headers.get("content-type", "application/octet-stream")
-        if protocol.RESPONSE_MODE.lower() in request.headers and invocation.streaming:
+        if MODE in request.headers and invocation.streaming:
             error, error_body = await pass_on(invocation, request, content_type, self._clock)
             self._forget(running)
             invocation.end_stream(self._clock(), error, error_body)
@@ -252,21 +258,9 @@ class ManagedRuntimeAPI:
             del self._running[running.invocation.request_id]
 
 
-_TOO_LARGE = "Function.ResponseSizeTooLarge"
-_TRUNCATED = "Runtime.TruncatedResponse"
-
-
 def _document(error: str, **fields: str) -> bytes:
     document: Mapping[str, str] = {"errorType": error, **fields}
     return json.dumps(document, separators=(",", ":")).encode()
-
-
-def _invalid_id() -> RefusedError:
-    return RefusedError(400, "InvalidRequestID", "Invalid request ID")
-
-
-def _invoke_timeout() -> RefusedError:
-    return RefusedError(410, "InvokeTimeout", "Invoke timeout")
 
 
 def _internal_error() -> RefusedError:

@@ -92,7 +92,7 @@ def may_become_plain(data: bytes) -> bool:
     return head is not None and head.end <= MAX_WHOLE
 
 
-# ...and headers, both ways.
+# ...and all others.
 
 
 class RequestReader:

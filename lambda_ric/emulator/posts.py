@@ -13,8 +13,8 @@ from typing import NamedTuple
 from lambda_ric import protocol
 
 from .bandwidth import Bandwidth
-from .invocation import JSON, Failure, Invocation
-from .messages import BadRequestError, BodyTooLargeError, RefusedError, Reply, Request, json_reply
+from .invocation import Failure, Invocation
+from .messages import JSON, BadRequestError, BodyTooLargeError, RefusedError, Reply, Request, json_reply
 
 TOO_LARGE = Failure(
     "Function.ResponseSizeTooLarge",
@@ -39,6 +39,7 @@ class InitFailure(NamedTuple):
 
 
 MODE = protocol.RESPONSE_MODE.lower()
+INVALID_MODE = "Runtime.InvalidResponseModeHeader"
 _NONCE = protocol.INVOCATION_ID.lower()
 _TYPE = protocol.ERROR_TYPE.lower()
 _TRAILER_BODY = "lambda-runtime-function-error-body"
@@ -66,7 +67,7 @@ def event_reply(invocation: Invocation) -> Reply:
 def check_nonce(invocation: Invocation, request: Request) -> None:
     """Refuse an answer to another attempt at *invocation*."""
     if request.headers.get(_NONCE, invocation.nonce) != invocation.nonce:
-        raise RefusedError(410, "InvokeTimeout", "Invoke timeout")
+        raise invoke_timeout()
 
 
 async def pass_on(
@@ -130,6 +131,21 @@ async def read_init_failure(request: Request) -> InitFailure:
 def error_type(request: Request) -> str:
     """Return the error type that a runtime gives in a header."""
     return request.headers.get(_TYPE) or "Runtime.Unknown"
+
+
+def invalid_id() -> RefusedError:
+    """Return the refusal of an id that no invocation has, or had."""
+    return RefusedError(400, "InvalidRequestID", "Invalid request ID")
+
+
+def invalid_mode() -> RefusedError:
+    """Return the refusal of a response mode that there is not."""
+    return RefusedError(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+
+
+def invoke_timeout() -> RefusedError:
+    """Return the refusal of an answer that comes too late."""
+    return RefusedError(410, "InvokeTimeout", "Invoke timeout")
 
 
 def too_large() -> RefusedError:

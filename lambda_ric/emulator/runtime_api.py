@@ -15,10 +15,11 @@ from enum import Enum
 
 from lambda_ric import protocol
 
-from .invocation import JSON, Invocation
-from .messages import NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
+from .invocation import Invocation
+from .messages import JSON, NOT_FOUND, BadRequestError, BodyTooLargeError, Later, RefusedError, Reply, Request
 from .posts import (
     ACCEPTED,
+    INVALID_MODE,
     MODE,
     TOO_LARGE,
     TRUNCATED,
@@ -26,6 +27,8 @@ from .posts import (
     check_nonce,
     error_type,
     event_reply,
+    invalid_id,
+    invalid_mode,
     pass_on,
     read_init_failure,
     too_large,
@@ -190,7 +193,7 @@ class RuntimeAPI:
     def _current(self, request_id: str, request: Request) -> Invocation:
         invocation = self._invocation
         if invocation is None or invocation.request_id != request_id:
-            raise RefusedError(400, "InvalidRequestID", "Invalid request ID")
+            raise invalid_id()
         check_nonce(invocation, request)
         return invocation
 
@@ -198,8 +201,8 @@ class RuntimeAPI:
         mode = request.headers.get(MODE)
         if mode not in (None, "streaming"):
             # As on Lambda the state stays as it is, so the runtime is stuck until the deadline.
-            invocation.respond(self._clock(), b"", JSON, "Runtime.InvalidResponseModeHeader")
-            raise RefusedError(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            invocation.respond(self._clock(), b"", JSON, INVALID_MODE)
+            raise invalid_mode()
         return mode is not None
 
     async def _payload(self, invocation: Invocation, request: Request) -> bytes:

@@ -112,18 +112,21 @@ class _Connection(asyncio.Protocol):
             self._start(self._exchange())
             return
         request, self._buffer = parsed
-        try:
-            reply = self._handler(request)
-        except RefusedError as refused:
-            reply = refused.reply()
-        except Exception as exc:
-            reply = _fault(request, exc)
+        reply = self._handled(request)
         if isinstance(reply, Reply):
             self._answer(request, reply)
         elif isinstance(reply, Later):
             reply.then(lambda found: self._answer(request, found))
         else:
             self._start(self._await(request, reply))
+
+    def _handled(self, request: Request) -> Reply | Later | Awaitable[Reply]:
+        try:
+            return self._handler(request)
+        except RefusedError as refused:
+            return refused.reply()
+        except Exception as exc:
+            return _fault(request, exc)
 
     def _answer(self, request: Request, reply: Reply) -> None:
         if isinstance(reply.body, bytes):
@@ -179,7 +182,7 @@ class _Connection(asyncio.Protocol):
         try:
             request, version = await reader.request()
             method = request.method
-            reply = await _settle(request, self._handler)
+            reply = await _settle(request, self._handled(request))
             keep = await reader.discard() and version == b"1.1" and not _closes(request)
         except BadRequestError as exc:
             reply = Reply(exc.status, f"{exc}\n".encode(), {"Content-Type": "text/plain; charset=utf-8"})
@@ -239,15 +242,14 @@ class _Connection(asyncio.Protocol):
             await self.send(b"0\r\n\r\n")
 
 
-async def _settle(request: Request, reply: Handler | Awaitable[Reply]) -> Reply:
+async def _settle(request: Request, reply: Reply | Later | Awaitable[Reply]) -> Reply:
     """Return what a handler has to say in the end, whatever that is."""
     try:
-        found = reply(request) if callable(reply) else reply
-        if isinstance(found, Later):
+        if isinstance(reply, Later):
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            found.then(lambda late: None if future.done() else future.set_result(late))
+            reply.then(lambda late: None if future.done() else future.set_result(late))
             return await future
-        return found if isinstance(found, Reply) else await found
+        return reply if isinstance(reply, Reply) else await reply
     except BadRequestError:
         raise
     except RefusedError as refused:

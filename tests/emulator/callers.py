@@ -19,7 +19,8 @@ from moto.server import ThreadedMotoServer
 from lambda_ric.emulator import Emulator
 from lambda_ric.emulator.endpoint import Endpoint, serve
 from lambda_ric.emulator.event_queue import EventInvokeConfig
-from lambda_ric.emulator.invocation import JSON, Failure, Invocation, ThrottledError
+from lambda_ric.emulator.invocation import Failure, Invocation, ThrottledError
+from lambda_ric.emulator.messages import JSON
 
 REGION = "us-east-1"
 ARN = "arn:aws:lambda:us-east-1:012345678912:function:function"
