@@ -43,6 +43,16 @@ class Confinement:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._groups = [_cpu_group(function.memory)] if function.cpu_share else []
+
+    @staticmethod
+    def check(function: Function) -> None:
+        """
+        Try once whether *function* can be confined, so that no environment has to.
+
+        Raises:
+            ConfigurationError: This machine does not allow it; the text says what it would take.
+        """
+        Confinement(function).close()
         if function.read_only:
             _check_mounts(function.task_root)
 

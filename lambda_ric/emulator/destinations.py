@@ -27,6 +27,11 @@ Condition = Literal["Success", "RetriesExhausted", "EventAgeExceeded"]
 Note = Callable[[Literal["retry", "destination", "dropped"], str, Invocation | None], None]
 """Told what becomes of work that nobody waits for; ``dropped`` is work that was lost."""
 
+
+def no_note(kind: str, text: str, invocation: Invocation | None) -> None:
+    """Tell nobody."""
+
+
 # Lambda's, of the attribute ErrorMessage.
 MAX_ERROR_MESSAGE = 1024
 _SECONDS_PER_CALL = 10.0

@@ -106,7 +106,7 @@ class Emulator:
         self._generation = 0
 
     async def __aenter__(self) -> Self:
-        Confinement(self.function).close()  # to say now what it cannot do
+        Confinement.check(self.function)
         if self.function.only_api:
             _check_port(self.function.runtime_api_port)
         async with AsyncExitStack() as stack:

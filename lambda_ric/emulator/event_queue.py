@@ -15,7 +15,7 @@ import anyio
 from lambda_ric.errors import ConfigurationError
 
 from .backoff import find_environment
-from .destinations import Condition, DeliveryError, Destination, Note, Outcome, Parcel
+from .destinations import Condition, DeliveryError, Destination, Note, Outcome, Parcel, no_note
 from .invocation import Answer, EmulatorError, Invocation
 
 # Lambda's, in seconds: after a function error, and between the tries to find an environment.
@@ -55,10 +55,6 @@ class EventInvokeConfig:
             raise ConfigurationError(f"the time scale must be more than 0 and at most 1, not {self.time_scale}")
 
 
-def _ignore(kind: str, text: str, invocation: Invocation | None) -> None:
-    pass
-
-
 class EventQueue:
     """
     The events that nobody waits for, each brought to its outcome by *submit*, and the outcome to its destination.
@@ -71,7 +67,7 @@ class EventQueue:
         submit: Callable[[Invocation], None],
         config: EventInvokeConfig,
         *,
-        note: Note = _ignore,
+        note: Note = no_note,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:

@@ -18,7 +18,7 @@ import anyio
 from lambda_ric.errors import ConfigurationError
 
 from .backoff import FIRST_BACKOFF, find_environment
-from .destinations import Note
+from .destinations import Note, no_note
 from .function import Function
 from .invocation import Answer, EmulatorError, Invocation
 from .invoke_request import MAX_EVENT_BYTES
@@ -34,10 +34,6 @@ _MAX_BACKOFF = 10.0
 Message = dict[str, Any]
 """As SQS describes it."""
 T = TypeVar("T")
-
-
-def _ignore(kind: str, text: str, invocation: Invocation | None) -> None:
-    pass
 
 
 class SQSEventSource:
@@ -63,7 +59,7 @@ class SQSEventSource:
         concurrency: int = 1,
         report_batch_item_failures: bool = True,
         long_poll: int = LONG_POLL,
-        note: Note = _ignore,
+        note: Note = no_note,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
