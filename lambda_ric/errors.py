@@ -14,6 +14,7 @@ The error tree, sorted by what the runtime does next.
     │   ├── EventDecodeError
     │   ├── ContextDecodeError
     │   ├── ResultEncodeError
+    │   ├── UnsupportedEventError
     │   └── HandlerTimeoutError
     ├── AnswerRefusedError          the answer was not accepted     → log, on to the next event
     └── RuntimeAPIError             no way to go on                 → log, exit
@@ -99,6 +100,12 @@ class ResultEncodeError(InvocationError):
     """What the handler returned cannot be encoded as JSON."""
 
     error_type = "Runtime.MarshalError"
+
+
+class UnsupportedEventError(InvocationError):
+    """The event is not one that an adapter for web applications can serve."""
+
+    error_type = "Runtime.UnsupportedEvent"
 
 
 class HandlerTimeoutError(InvocationError):

@@ -1,0 +1,7 @@
+"""
+HTTP events as requests, and the responses in the form that each source of them wants.
+"""
+
+from .request import HTTPRequest
+
+__all__ = ["HTTPRequest"]
