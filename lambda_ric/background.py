@@ -377,6 +377,7 @@ class Background:
             in_time = not task.done()
             if in_time:
                 task.state, task._result, task._exception = state, result, exception
+                task.ended_at = now
                 task._cancel = cannot_cancel
                 # Told before the drain can see that it has ended: after the next poll nobody reads it.
                 self._spans.ended(self.invocation.request_id, task.kind, task.name, state, task.started_at or now, now)

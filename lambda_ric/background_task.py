@@ -33,6 +33,9 @@ class BackgroundTask:
         self.kind = kind
         self.state = PENDING
         self.started_at = 0.0
+        self.ended_at = 0.0
+        self.mention_from = 0.0
+        """How many seconds it takes to be mentioned in the log when it succeeds."""
         self._context = copy_context()
         self._call: Callable[[], Any] | None = None
         self._awaitable: Awaitable[Any] | None = None
@@ -40,6 +43,11 @@ class BackgroundTask:
         self._exception: BaseException | None = None
         self._cancel: Callable[[], bool] = cannot_cancel
         self._ended_late: threading.Event | None = None
+
+    @property
+    def mentioned(self) -> bool:
+        """Whether the log has it: what is part of every invocation is worth a word only when it took its time."""
+        return self.state != SUCCEEDED or self.ended_at - self.started_at >= self.mention_from
 
     def done(self) -> bool:
         """Say whether it has ended, in whichever way."""

@@ -24,8 +24,29 @@ if TYPE_CHECKING:  # typing is not worth its import at a cold start
         def send(self, call: Call) -> Reply:
             """Send *call*; raise ConnectionLostError or MalformedReplyError when there is no reply."""
 
+        def stream(self, call: Call) -> StreamedBody:
+            """Begin *call*, whose body follows; raise ConnectionLostError when that is not possible."""
+
         def close(self) -> None:
             """Let go of the connection; a later call makes a new one."""
+
+    class StreamedBody(Protocol):
+        """The body of a call that is sent while it is made."""
+
+        def send_some(self, data: bytes) -> int:
+            """Take *data*, send what there is room for without waiting, and return how much is left for *send*."""
+
+        def send(self, data: bytes) -> None:
+            """Send *data*, however long that takes; it may be empty."""
+
+        def end(self, data: bytes, trailers: str) -> Reply:
+            """Send *data*, the last of the body, and *trailers*; bring the reply, even when the connection broke."""
+
+        def abort(self) -> None:
+            """Break the connection off, under a *send* of another thread too."""
+
+        def close(self) -> None:
+            """Let go of a connection that was broken off."""
 
 
 class RuntimeClient:
@@ -60,6 +81,30 @@ class RuntimeClient:
             RuntimeAPIError: The process has to end.
         """
         self._answer("the response", protocol.response(invocation, body, content_type))
+
+    def stream(self, invocation: Invocation, content_type: str) -> StreamedBody:
+        """Begin to answer *invocation* with a body in chunks, which *end_stream* ends; raises ConnectionLostError."""
+        return self._transport.stream(protocol.streamed_response(invocation, content_type))
+
+    def end_stream(self, body: StreamedBody, data: bytes = b"", failure: Failure | None = None) -> None:
+        """
+        Deliver *data*, the last of a streamed response, and the *failure* that ended it early.
+
+        Its caller has all of it when this returns.
+
+        Raises:
+            AnswerRefusedError: Lambda did not take it all. Go on.
+            RuntimeAPIError: The process has to end.
+        """
+        trailers = ""
+        if failure is not None:
+            document = failure.document(limit=protocol.MAX_TRAILER_DOCUMENT)
+            trailers = protocol.error_trailers(document, failure.error_type_header)
+        try:
+            reply = body.end(data, trailers)
+        except RuntimeAPIError as error:
+            raise AnswerRefusedError(f"the response was not acknowledged: {error}") from error
+        _check("the response", reply)
 
     def fail(self, invocation: Invocation, failure: Failure, *, causes: bool = False) -> None:
         """Deliver the error of *invocation*; raises what *respond* raises."""
@@ -99,12 +144,7 @@ class RuntimeClient:
             reply = self._transport.send(call)
         except RuntimeAPIError as error:
             reply = self._answer_again(what, call, error)
-        if 200 <= reply.status < 300:
-            return
-        refusal = _refusal(f"posting {what}", reply)
-        if reply.status >= 500:
-            raise RuntimeAPIError(refusal)
-        raise AnswerRefusedError(refusal + _MEANING.get(reply.status, ""), reply.status)
+        _check(what, reply)
 
     def _answer_again(self, what: str, call: Call, error: RuntimeAPIError) -> Reply:
         try:
@@ -115,6 +155,15 @@ class RuntimeClient:
         except RuntimeAPIError as final:
             # Whether it arrived is unknown. The next poll tells whether Lambda is still there.
             raise AnswerRefusedError(f"{what} was not acknowledged: {final}") from final
+
+
+def _check(what: str, reply: Reply) -> None:
+    if 200 <= reply.status < 300:
+        return
+    refusal = _refusal(f"posting {what}", reply)
+    if reply.status >= 500:
+        raise RuntimeAPIError(refusal)
+    raise AnswerRefusedError(refusal + _MEANING.get(reply.status, ""), reply.status)
 
 
 _MEANING = {

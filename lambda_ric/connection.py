@@ -11,8 +11,12 @@ from __future__ import annotations
 import _socket  # its wrapper, socket, would be 3 ms of a cold start
 
 from .errors import ConnectionLostError
-from .protocol import NEXT, Call, Reply, ReplyParser
+from .protocol import NEXT, Call, Reply, ReplyParser, chunk, last_chunk
 from .settings import Address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Socket = _socket.socket
 
@@ -53,11 +57,28 @@ class Connection:
             self._socket = connected
         return reply
 
+    def stream(self, call: Call) -> StreamedBody:
+        """
+        Begin *call*, whose body follows in chunks.
+
+        Raises:
+            ConnectionLostError: The connection could not be made.
+        """
+        connected, self._socket = self._socket, None
+        if connected is not None and _was_closed(connected):
+            connected.close()
+            connected = None
+        return StreamedBody(connected or self._connect(), call.encode(self._address), self._keep)
+
     def close(self) -> None:
         """Close the connection; the next call makes a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _keep(self, connected: Socket) -> None:
+        self.close()
+        self._socket = connected
 
     def _connect(self) -> Socket:
         refused: OSError | None = None
@@ -99,6 +120,101 @@ class Connection:
         if len(data) <= _REMEMBERED:
             self._last_data, self._last_reply = data, reply
         return reply
+
+
+class StreamedBody:
+    """
+    The body of one request, sent in chunks while it is made, behind its *head*.
+
+    Any thread may send, one at a time; *keep* is given the connection when
+    the exchange has left it in order.
+    """
+
+    def __init__(self, connected: Socket, head: bytes, keep: Callable[[Socket], None]) -> None:
+        self._socket = connected
+        self._unsent = head
+        self._keep = keep
+
+    def send_some(self, data: bytes) -> int:
+        """
+        Take *data*, and send what there is room for without waiting.
+
+        Returns:
+            How many bytes are left for the next *send*.
+
+        Raises:
+            ConnectionLostError: The connection broke.
+        """
+        unsent = self._take(data)
+        try:
+            self._unsent = unsent[self._socket.send(unsent, _socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            self._unsent = unsent
+        except OSError as error:
+            raise ConnectionLostError(f"the connection broke: {error}") from error
+        return len(self._unsent)
+
+    def send(self, data: bytes) -> None:
+        """Send *data*, and wait until there was room for all of it; raises what *send_some* raises."""
+        try:
+            self._socket.sendall(self._take(data))
+        except OSError as error:
+            raise ConnectionLostError(f"the connection broke: {error}") from error
+
+    def end(self, data: bytes, trailers: str) -> Reply:
+        """
+        Send *data*, the last of the body, with *trailers*, and return the reply.
+
+        Also when the connection broke before: a server that refuses a body
+        may answer, and close, before it has read all of it.
+
+        Raises:
+            ConnectionLostError: There is none.
+            MalformedReplyError: What came back is not an HTTP/1.1 reply.
+        """
+        try:
+            reply = self._exchange(self._take(data) + last_chunk(trailers))
+        except BaseException:
+            self._socket.close()
+            raise
+        if reply.closes:
+            self._socket.close()
+        else:
+            self._keep(self._socket)
+        return reply
+
+    def abort(self) -> None:
+        """Break the connection off; whoever waits in *send* gets a ConnectionLostError."""
+        try:
+            self._socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is not connected any more
+
+    def close(self) -> None:
+        """Let go of a connection that was broken off, when nobody sends any more."""
+        self._socket.close()
+
+    def _take(self, data: bytes) -> bytes:
+        unsent, self._unsent = self._unsent, b""
+        return unsent + chunk(data) if data else unsent
+
+    def _exchange(self, data: bytes) -> Reply:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            return _early_reply(self._socket, error)
+        return _read_reply(self._socket, ReplyParser())
+
+
+def _was_closed(connected: Socket) -> bool:
+    # A stream cannot be sent a second time, so a kept connection is looked at first.
+    try:
+        connected.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True  # its end, or bytes that answer no request
 
 
 def _read_reply(connected: Socket, parser: ReplyParser) -> Reply:

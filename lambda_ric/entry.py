@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 
 from .client import RuntimeClient
 from .connection import Connection
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .client import Transport
+    from .extension import Extension
     from .payloads import Codec
 
 log = logging.getLogger("lambda_ric.entry")
@@ -121,17 +123,32 @@ def _init_failed(error: BaseException, client: RuntimeClient, logs: Logs) -> int
 
 
 def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, *, snap_start: bool) -> int:
+    extension = _register_extension() if PROCESS_HOOKS.shutdown else None
+    next_event = client.next
     if snap_start:
         code = _restore(client, logs)
         if code:
             return code
+    if extension is not None:
+        extension.listen()
+        next_event = partial(extension.wait, client.next)
     try:
-        runtime.run()
+        runtime.run(next_event)
     except RuntimeAPIError as error:
         tell(log, logging.ERROR, "%s", error)
-        return EXIT_INIT_ERROR
+        code = EXIT_INIT_ERROR
     except (SystemExit, KeyboardInterrupt) as error:
-        return _exit_code(error)
+        code = _exit_code(error)
+    runtime.shut_down()
+    return code
+
+
+def _register_extension() -> Extension:
+    from .extension import Extension  # only functions that have something to do at the end load it
+
+    extension = Extension()
+    extension.register(os.environ.get("AWS_LAMBDA_RUNTIME_API", ""))
+    return extension
 
 
 def _restore(client: RuntimeClient, logs: Logs) -> int:

@@ -72,12 +72,18 @@ class Failure:
         """Return the notes, the cause and the members of a group, as far as there are any."""
         return self._described.causes()
 
-    def document(self, *, causes: bool = False) -> bytes:
-        """Return the body of an error response, without the causes if it would be too large with them."""
-        document = json.dumps(self.as_dict(causes=causes), ensure_ascii=False).encode("utf-8", "backslashreplace")
-        if causes and len(document) > _MAX_DOCUMENT_BYTES:
-            return self.document()
-        return document
+    def document(self, *, causes: bool = False, limit: int = _MAX_DOCUMENT_BYTES) -> bytes:
+        """Return the body of an error response, without the causes and cut down if it would be larger than *limit*."""
+        content = self.as_dict(causes=causes)
+        while True:
+            document = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            if len(document) <= limit:
+                return document
+            if causes:
+                return self.document(limit=limit)
+            # The innermost frames say most, and the start of a message.
+            content["stackTrace"] = content["stackTrace"][len(content["stackTrace"]) // 2 + 1 :]
+            content["errorMessage"] = content["errorMessage"][: max(256, len(content["errorMessage"]) // 2)]
 
     def xray_cause(self) -> str:
         """Return the cause for X-Ray, JSON of ASCII characters, cut down to what X-Ray takes."""

@@ -16,9 +16,22 @@ from .hooks import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-    from typing import Any, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
+    from .event_loop import EventLoop
     from .protocol import Invocation
+    from .streaming import ResponseStream
+
+    class Environment(Protocol):
+        """What serves the invocations, and makes for each what it turns out to need."""
+
+        event_loop: EventLoop
+
+        def make_background(self, invocation: Invocation) -> Background:
+            """Return a registry for the work of *invocation*."""
+
+        def make_stream(self, invocation: Invocation) -> ResponseStream:
+            """Return the way to answer *invocation* piece by piece."""
 
     Handler = TypeVar("Handler", bound=Callable[..., Any])
     Hook = Callable[[Outcome], Any]
@@ -31,21 +44,22 @@ else:  # typing is not worth its import at a cold start
 
 class Handover:
     """
-    What one invocation wants to be done after its response.
+    What one invocation hands over: a response in pieces, and work for the time after the response.
 
-    Most invocations want nothing, so the registry is made when it is needed.
+    Most invocations want neither, so what is needed for it is made when it is needed.
     """
 
-    __slots__ = ("_background", "_make_background", "_unused", "continuations", "hooks", "invocation")
+    __slots__ = ("_background", "_unused", "continuations", "environment", "hooks", "invocation", "response_stream")
 
-    def __init__(self, invocation: Invocation, make_background: Callable[[Invocation], Background]) -> None:
+    def __init__(self, invocation: Invocation, environment: Environment) -> None:
         self.invocation = invocation
+        self.environment = environment
+        self.response_stream: ResponseStream | None = None
         self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
         """The rests of generator handlers."""
         self.hooks: list[tuple[str, Hook]] = []
         """The hooks that `@after_response` names, each behind the outcomes that it is for."""
         self._unused = False
-        self._make_background = make_background
         self._background: Background | None = None
 
     @property
@@ -54,11 +68,24 @@ class Handover:
         if self._background is None:
             with _making:
                 if self._background is None:
-                    background = self._make_background(self.invocation)
+                    background = self.environment.make_background(self.invocation)
                     if self._unused:
                         background.close()
                     self._background = background
         return self._background
+
+    def stream(self, result: Any) -> None:
+        """
+        Answer with what *result*, an iterator or a `StreamingResponse`, gives, to its end.
+
+        Raises:
+            RuntimeError: This invocation has been answered in this way before.
+            BaseException: What `ResponseStream.send` raises.
+        """
+        if self.response_stream is not None:
+            raise RuntimeError("the response of this invocation has been streamed already: there can be no second one")
+        self.response_stream = self.environment.make_stream(self.invocation)
+        self.response_stream.send(result)
 
     def close_unused(self) -> bool:
         """Close it if nothing was handed over, and say whether that is so."""
@@ -74,6 +101,22 @@ class Handover:
 _making = threading.Lock()
 
 current_handover: ContextVar[Handover | None] = ContextVar("lambda_ric.handover", default=None)
+
+
+def handover_of(caller: str) -> Handover:
+    """
+    Return that of the invocation that is being served.
+
+    Raises:
+        RuntimeError: There is none; the text names *caller*.
+    """
+    handover = current_handover.get()
+    if handover is None:
+        raise RuntimeError(
+            f"{caller} was called outside of any invocation: nobody would run the work. In a test, call the handler "
+            "with lambda_ric.testing.invoke(handler, event)"
+        )
+    return handover
 
 
 def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
@@ -95,20 +138,11 @@ def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
         ValueError: It is a task of another event loop.
         RuntimeError: There is no invocation, or its background work has ended.
     """
-    handover = current_handover.get()
     try:
-        if handover is None:
-            raise RuntimeError(_OUTSIDE.format("wait_until"))
-        return handover.background.hand_over(work, args, kwargs)
+        return handover_of("wait_until").background.hand_over(work, args, kwargs)
     except BaseException:
         discard(work)
         raise
-
-
-_OUTSIDE = (
-    "{} was called outside of any invocation: nobody would run the work. In a test, call the handler with "
-    "lambda_ric.testing.invoke(handler, event)"
-)
 
 
 @overload
@@ -172,7 +206,7 @@ class _WithHooks:
 
         @functools.wraps(handler)
         def with_hooks(*args: Any, **kwargs: Any) -> Any:
-            handover = _current()
+            handover = handover_of("a handler with @after_response")
             handover.hooks += [(self._on, hook) for hook in self._hooks]
             return handler(*args, **kwargs)
 
@@ -182,7 +216,7 @@ class _WithHooks:
 def _with_continuation(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def with_continuation(*args: Any, **kwargs: Any) -> Any:
-        handover = _current()
+        handover = handover_of("a handler with @after_response")
         generator = handler(*args, **kwargs)
         name = getattr(handler, "__name__", "handler")
         if hasattr(generator, "__anext__"):
@@ -241,10 +275,3 @@ async def _go_on_async(generator: AsyncGenerator[Any, None], outcome: Outcome) -
 
 
 _YIELDED_TWICE = "an @after_response handler yields once, its response: what it yielded after that goes nowhere"
-
-
-def _current() -> Handover:
-    handover = current_handover.get()
-    if handover is None:
-        raise RuntimeError(_OUTSIDE.format("a handler with @after_response"))
-    return handover

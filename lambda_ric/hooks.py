@@ -1,5 +1,5 @@
 """
-Functions that run around every invocation of this process.
+Functions that run around every invocation of this process, and at its two ends.
 
 The decorators register them, in the order in which they are to run. Each may
 be synchronous or asynchronous.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Startup = TypeVar("Startup", bound=Callable[[], Any])
     Before = TypeVar("Before", bound=Callable[[Any, LambdaContext], Any])
     After = TypeVar("After", bound="Callable[[Outcome], Any]")
+    Shutdown = TypeVar("Shutdown", bound=Callable[[], Any])
 
 
 class Outcome:
@@ -56,6 +57,7 @@ class Hooks:
         self.startup: list[Callable[[], Any]] = []
         self.before: list[Callable[[Any, LambdaContext], Any]] = []
         self.after: list[Callable[[Outcome], Any]] = []
+        self.shutdown: list[Callable[[], Any]] = []
 
 
 PROCESS_HOOKS = Hooks()
@@ -89,6 +91,18 @@ def after_invoke(function: After) -> After:
     If it raises, that is logged: the caller has had the answer.
     """
     PROCESS_HOOKS.after.append(_callable(function, "after_invoke"))
+    return function
+
+
+def on_shutdown(function: Shutdown) -> Shutdown:
+    """
+    Run *function* once, when the environment is shut down in an orderly way; the last one registered runs first.
+
+    A promise it is not: Lambda kills an environment that failed, and gives
+    all these functions together less than 300 ms. Register before the first
+    event is asked for. If it raises, that is logged.
+    """
+    PROCESS_HOOKS.shutdown.append(_callable(function, "on_shutdown"))
     return function
 
 

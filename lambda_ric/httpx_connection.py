@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import httpx
 
+from .connection import Connection, StreamedBody
 from .errors import ConnectionLostError, MalformedReplyError
 from .protocol import USER_AGENT, Call, Reply
 from .settings import Address
@@ -27,6 +28,8 @@ class HttpxConnection:
     def __init__(self, client: httpx.Client, address: Address) -> None:
         self._client = client
         self._url = f"http://{address}{address.prefix}"
+        # httpx cannot send trailers, which say how a streamed response failed.
+        self._streams = Connection(address)
 
     def send(self, call: Call) -> Reply:
         """
@@ -56,5 +59,10 @@ class HttpxConnection:
             raise ConnectionLostError(f"no reply from the Runtime API at {self._url}: {error!r}") from error
         return Reply(reply.status_code, reply.headers, reply.content)
 
+    def stream(self, call: Call) -> StreamedBody:
+        """Begin *call*, whose body follows in chunks, beside the client's connections; see `Connection.stream`."""
+        return self._streams.stream(call)
+
     def close(self) -> None:
-        """Do nothing: the connections are the client's."""
+        """Close the connection for streams; the others are the client's."""
+        self._streams.close()

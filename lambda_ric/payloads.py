@@ -37,6 +37,18 @@ class Payload:
         self.content_type = content_type
 
 
+def is_stream(result: object) -> bool:
+    """Say whether *result* is not one value but makes the response piece by piece."""
+    kind = type(result)
+    if kind in _PLAIN_SCALARS or kind is dict or kind is list:
+        return False
+    if hasattr(kind, "__next__") or hasattr(kind, "__aiter__"):
+        return True
+    # Without importing it: a result can be one only if somebody else did.
+    streaming = sys.modules.get(f"{__package__}.streaming")
+    return streaming is not None and isinstance(result, streaming.StreamingResponse)
+
+
 class Codec:
     """
     Decodes events and encodes results.

@@ -18,6 +18,7 @@ from .settings import Address
 from .version import __version__
 
 API = "/2018-06-01/runtime"
+EXTENSIONS_API = "/2020-01-01/extension"
 
 REQUEST_ID = "Lambda-Runtime-Aws-Request-Id"
 DEADLINE_MS = "Lambda-Runtime-Deadline-Ms"
@@ -29,10 +30,20 @@ TENANT_ID = "Lambda-Runtime-Aws-Tenant-Id"
 INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
 RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 ERROR_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
+EXTENSION_NAME = "Lambda-Extension-Name"
+EXTENSION_IDENTIFIER = "Lambda-Extension-Identifier"
+
+PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
+PRELUDE_END = bytes(8)
+"""What a streamed HTTP response begins with: its head as JSON, and the end of that."""
 
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
 """The largest body of a buffered response: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
+# Lambda's server takes no trailers of more than 4 KB in all: these bytes in base64, the type of the error, two names.
+MAX_TRAILER_DOCUMENT = 2300
 
 USER_AGENT = f"lambda-ric/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 _USER_AGENT = f"User-Agent: {USER_AGENT}\r\n"
@@ -46,11 +57,15 @@ _FAR_FROM_NOW = 366 * 24 * 3600
 
 
 class Call:
-    """One request to the Runtime API; *fields* are its headers, each with its line break."""
+    """
+    One request to the Runtime API; *fields* are its headers, each with its line break.
+
+    A *body* that is None follows in chunks.
+    """
 
     __slots__ = ("body", "fields", "method", "path")
 
-    def __init__(self, method: str, path: str, fields: str = "", body: bytes = b"") -> None:
+    def __init__(self, method: str, path: str, fields: str = "", body: bytes | None = b"") -> None:
         self.method = method
         self.path = path
         self.fields = fields
@@ -63,13 +78,17 @@ class Call:
 
     def encode(self, address: Address) -> bytes:
         """Return the request as the bytes that go over a connection to *address*."""
-        length = f"Content-Length: {len(self.body)}\r\n" if self.method == "POST" else ""
+        body = self.body
+        if body is None:
+            framing, body = "Transfer-Encoding: chunked\r\n", b""
+        else:
+            framing = f"Content-Length: {len(body)}\r\n" if self.method == "POST" else ""
         head = (
             f"{self.method} {address.prefix}{self.path} HTTP/1.1\r\n"
-            f"Host: {address.text}\r\n{_USER_AGENT}{self.fields}{length}\r\n"
+            f"Host: {address.text}\r\n{_USER_AGENT}{self.fields}{framing}\r\n"
         )
         # As the headers of an event were decoded: an invocation id goes back as it came.
-        return head.encode() + self.body
+        return head.encode() + body
 
 
 NEXT = Call("GET", f"{API}/invocation/next", "Accept: */*\r\n")
@@ -79,6 +98,30 @@ RESTORE_NEXT = Call("GET", f"{API}/restore/next")
 def response(invocation: Invocation, body: bytes, content_type: str) -> Call:
     """Answer *invocation* with *body*."""
     return _answer(invocation, "response", f"Content-Type: {content_type}\r\n", body)
+
+
+def streamed_response(invocation: Invocation, content_type: str) -> Call:
+    """Answer *invocation* with a body that follows in chunks; trailers may say that it failed."""
+    fields = f"Content-Type: {content_type}\r\n{RESPONSE_MODE}: streaming\r\n"
+    return _answer(invocation, "response", f"{fields}Trailer: {ERROR_TYPE}\r\nTrailer: {ERROR_BODY}\r\n", None)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return *data*, which is not empty, as a chunk of a body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: str = "") -> bytes:
+    """Return the end of a body in chunks."""
+    return f"0\r\n{trailers}\r\n".encode()
+
+
+def error_trailers(document: bytes, error_type: str) -> str:
+    """Return the trailers of a response that failed after its first byte."""
+    import binascii  # only a response that fails in the middle needs it
+
+    text = binascii.b2a_base64(document, newline=False).decode()
+    return f"{ERROR_TYPE}: {_header_text(error_type)}\r\n{ERROR_BODY}: {text}\r\n"
 
 
 def error(invocation: Invocation, document: bytes, error_type: str, cause: str) -> Call:
@@ -96,7 +139,18 @@ def restore_error(document: bytes, error_type: str) -> Call:
     return Call("POST", f"{API}/restore/error", _error_fields(error_type), document)
 
 
-def _answer(invocation: Invocation, kind: str, fields: str, body: bytes) -> Call:
+def register_extension(name: str) -> Call:
+    """Register this process as the extension *name*, which wants no events."""
+    fields = f"Content-Type: application/json\r\n{EXTENSION_NAME}: {name}\r\n"
+    return Call("POST", f"{EXTENSIONS_API}/register", fields, b'{"events":[]}')
+
+
+def next_extension_event(identifier: str) -> Call:
+    """Ask for the next event of the extension *identifier*."""
+    return Call("GET", f"{EXTENSIONS_API}/event/next", f"{EXTENSION_IDENTIFIER}: {identifier}\r\n")
+
+
+def _answer(invocation: Invocation, kind: str, fields: str, body: bytes | None) -> Call:
     if invocation.invocation_id:
         # Tells this attempt from a retry with the same request id; never invented.
         fields += f"{INVOCATION_ID}: {invocation.invocation_id}\r\n"

@@ -26,12 +26,12 @@ from .background_task import BackgroundTask, Summary, name_of
 from .context import LambdaContext, current_invocation
 from .errors import AnswerRefusedError, HandlerTimeoutError
 from .event_loop import EventLoop, is_awaitable
-from .failures import Failure
+from .failures import Failure, exc_info
 from .handover import Handover, current_handover
 from .hooks import Hooks, Outcome
 from .interrupt import Interrupt, TimeUp, stopped_at
 from .logs import Logs
-from .payloads import Codec, checked_encode
+from .payloads import Codec, checked_encode, is_stream
 from .spans import Spans
 from .streams import tell
 from .threads import carry_context_into_pools
@@ -44,8 +44,13 @@ if TYPE_CHECKING:
     from .client import RuntimeClient
     from .protocol import Invocation
     from .settings import Settings
+    from .streaming import ResponseStream
 
 log = logging.getLogger("lambda_ric.runtime")
+
+# Of the 300 ms between SIGTERM and SIGKILL, something has to be left for the log and the exit:
+# https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html#runtimes-lifecycle-extensions-shutdown
+SHUTDOWN_TIME = 0.25
 
 
 class Runtime:
@@ -69,27 +74,44 @@ class Runtime:
         self._codec = codec or Codec(ascii_only=settings.ascii_json)
         self._encode = self._codec.encode if codec is None else partial(checked_encode, codec)
         self._spans = Spans(settings.spans_fd)
-        self._event_loop = event_loop or EventLoop(Interrupt())
+        self.event_loop = event_loop or EventLoop(Interrupt())
         self._grace = settings.deadline_margin / 4
         self._abandoned: list[BackgroundTask] = []
 
     def start(self) -> None:
         """Run the on_startup hooks; raises what they raise."""
         for hook in self._hooks.startup:
-            self._event_loop.begin_invocation()
+            self.event_loop.begin_invocation()
             self._resolve(hook())
 
-    def run(self) -> NoReturn:
+    def run(self, next_event: Callable[[], Invocation]) -> NoReturn:
         """
-        Serve events for ever.
+        Serve what *next_event* returns, for ever.
 
         Raises:
             RuntimeAPIError: Lambda cannot be reached any longer.
             SystemExit, KeyboardInterrupt: A handler raised it, and its
-                invocation has been told so.
+                invocation has been told so; or *next_event* did.
         """
         while True:
-            self.serve(self._client.next())
+            self.serve(next_event())
+
+    def shut_down(self) -> None:
+        """Run the on_shutdown hooks, the last registered first, in the time that Lambda gives; never raises."""
+        until = time.time() + SHUTDOWN_TIME
+        for left, hook in zip(range(len(self._hooks.shutdown), 0, -1), reversed(self._hooks.shutdown), strict=True):
+            # Its share of what is left, the last fifth to clean up: one that hangs does not take the others' time.
+            now = time.time()
+            grace = max(until - now, 0) / left / 5
+            self.event_loop.begin_invocation()
+            try:
+                with self.event_loop.interrupt.at(now + 4 * grace, again=grace):
+                    self._resolve(hook())
+            except TimeUp:
+                self.event_loop.settle(grace)
+                tell(log, logging.WARNING, "on_shutdown hook %s was stopped: its time was up", name_of(hook))
+            except BaseException as error:
+                tell(log, logging.ERROR, "on_shutdown hook %s failed", name_of(hook), exc_info=exc_info(error))
 
     def serve(self, invocation: Invocation) -> tuple[Outcome, list[BackgroundTask]]:
         """Serve one event to the end of its background work; say how it went, and what ran after the response."""
@@ -98,14 +120,14 @@ class Runtime:
 
     def _serve(self, invocation: Invocation) -> tuple[Outcome, list[BackgroundTask]]:
         current_invocation.set(invocation)
-        handover = Handover(invocation, self._make_background)
+        handover = Handover(invocation, self)
         current_handover.set(handover)
         _set_trace_id(invocation.trace_id)
         carry_context_into_pools()
-        self._event_loop.begin_invocation()
+        self.event_loop.begin_invocation()
 
         soft_deadline, until = self._time_limits(invocation)
-        outcome = self._invoke(invocation, soft_deadline, again=max((until - soft_deadline) / 2, self._grace))
+        outcome = self._invoke(handover, soft_deadline, until)
         tasks = self._after(outcome, handover, until)
         self._logs.flush()
         if isinstance(outcome.error, (SystemExit, KeyboardInterrupt)):
@@ -121,31 +143,45 @@ class Runtime:
             return math.inf, until
         return invocation.deadline - min(self._settings.soft_deadline, left / 2), until
 
-    def _make_background(self, invocation: Invocation) -> Background:
-        return Background(invocation, self._settings, self._event_loop, self._spans)
+    def make_background(self, invocation: Invocation) -> Background:
+        """Return a registry for the work of *invocation* after its response."""
+        return Background(invocation, self._settings, self.event_loop, self._spans)
+
+    def make_stream(self, invocation: Invocation) -> ResponseStream:
+        """Return the way to answer *invocation* piece by piece."""
+        from .streaming import ResponseStream  # most functions never do
+
+        return ResponseStream(self._client, invocation, self.event_loop)
 
     # Until the caller has its answer...
 
-    def _invoke(self, invocation: Invocation, soft_deadline: float, *, again: float) -> Outcome:
+    def _invoke(self, handover: Handover, soft_deadline: float, until: float) -> Outcome:
+        invocation = handover.invocation
         outcome = Outcome(None, None, None, None, 0.0)
         started_at = invocation.received_at
+        body, content_type = b"", ""
         try:
             outcome.context = LambdaContext.of(invocation)
             outcome.event = self._codec.decode(invocation.body, invocation.content_type)
-            with self._event_loop.interrupt.at(soft_deadline, again=again):
+            with self.event_loop.interrupt.at(soft_deadline, again=max((until - soft_deadline) / 2, self._grace)):
                 for hook in self._hooks.before:
                     self._resolve(hook(outcome.event, outcome.context))
                 outcome.result = self._resolve(self._handler(outcome.event, outcome.context))
-            body, content_type = self._encode(outcome.result)
+                if is_stream(outcome.result):
+                    handover.stream(outcome.result)
+            if handover.response_stream is None:
+                body, content_type = self._encode(outcome.result)
         except TimeUp as interrupted:
             outcome.error = self._timeout(interrupted, invocation, started_at)
-            self._event_loop.settle(self._grace)
+            self.event_loop.settle(self._grace)
         except BaseException as error:  # SystemExit too: the caller is told before the process ends
             outcome.error = error
         ended_at = time.time()
         outcome.duration = ended_at - started_at
         try:
-            if outcome.error is None:
+            if handover.response_stream is not None:
+                self._end_stream(handover.response_stream, outcome, invocation, until)
+            elif outcome.error is None:
                 self._client.respond(invocation, body, content_type)
             else:
                 self._fail(invocation, outcome.error)
@@ -158,6 +194,23 @@ class Runtime:
             self._spans.ended(invocation.request_id, "handler", self._settings.handler, state, started_at, ended_at)
         return outcome
 
+    def _end_stream(self, stream: ResponseStream, outcome: Outcome, invocation: Invocation, until: float) -> None:
+        # A decorator may have caught what ended the stream: its caller has half of it all the same.
+        outcome.error = outcome.error or stream.error
+        if outcome.error is not None and not stream.begun:
+            self._fail(invocation, outcome.error)
+            return
+        failure = None
+        if outcome.error is not None and outcome.error is not stream.refused:
+            failure = Failure(outcome.error, invocation.request_id)
+            self._logs.error(failure)
+        try:
+            with self.event_loop.interrupt.at(until, again=self._grace):
+                stream.end(failure)
+        except TimeUp:
+            stream.abort()
+            raise AnswerRefusedError("the response was broken off: its caller had not read it in time") from None
+
     def _fail(self, invocation: Invocation, error: BaseException) -> None:
         failure = Failure(error, invocation.request_id)
         self._logs.error(failure)
@@ -166,7 +219,7 @@ class Runtime:
     def _resolve(self, result: Any) -> Any:
         # What a call returned decides, not what the function looks like: decorators hide that.
         while is_awaitable(result):
-            result = self._event_loop.run(result)
+            result = self.event_loop.run(result)
         return result
 
     def _timeout(self, interrupted: TimeUp, invocation: Invocation, started_at: float) -> HandlerTimeoutError:
@@ -180,7 +233,7 @@ class Runtime:
     # ...and after it, when nothing can fail the invocation any more.
 
     def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
-        if not (self._hooks.after or self._abandoned or self._event_loop.has_tasks) and handover.close_unused():
+        if not (self._hooks.after or self._abandoned or self.event_loop.has_tasks) and handover.close_unused():
             return []
         background = handover.background
         started_at = time.time()
@@ -191,8 +244,9 @@ class Runtime:
         background.drain(until)
         if self._abandoned:
             self._wait_for_abandoned(until)
-        if background.tasks:
-            self._logs.summary(Summary(handover.invocation.request_id, background.tasks, time.time() - started_at))
+        mentioned = [task for task in background.tasks if task.mentioned]
+        if mentioned:
+            self._logs.summary(Summary(handover.invocation.request_id, mentioned, time.time() - started_at))
             self._abandoned = background.abandoned()
         return background.tasks
 

@@ -92,6 +92,7 @@ class Settings:
         self.max_threads = read.number("LAMBDA_RIC_MAX_THREADS", 16, 1, 1000)
         self.orphans = read.choice("LAMBDA_RIC_ORPHANS", "warn", ("warn", "adopt", "cancel"))
         self.ascii_json = read.choice("LAMBDA_RIC_JSON", "utf8", ("utf8", "ascii")) == "ascii"
+        self.invoke_mode = read.choice("LAMBDA_RIC_INVOKE_MODE", "buffered", ("buffered", "response_stream"))
         self.error_causes = read.choice("LAMBDA_RIC_ERROR_CAUSES", "off", ("on", "off")) == "on"
         self.spans_fd = read.descriptor("LAMBDA_RIC_SPANS_FD")
 

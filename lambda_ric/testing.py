@@ -25,7 +25,7 @@ from .hooks import PROCESS_HOOKS, Hooks, Outcome
 from .interrupt import Interrupt
 from .logs import Logs
 from .payloads import Codec
-from .protocol import Call, Invocation, Reply
+from .protocol import PRELUDE_END, PRELUDE_TYPE, Call, Invocation, Reply
 from .runtime import Runtime
 from .settings import Settings
 from .threads import carry_context
@@ -39,19 +39,28 @@ if TYPE_CHECKING:
 class Invoked:
     """How one invocation went: what its caller got, and what ran after that."""
 
-    def __init__(self, outcome: Outcome, payload: bytes, tasks: list[BackgroundTask]) -> None:
+    def __init__(self, outcome: Outcome, answered: _Answered, tasks: list[BackgroundTask]) -> None:
         self.outcome = outcome
-        self.payload = payload
-        """What was delivered: the encoded result, or the error document."""
+        self.streamed = answered.body is not None
+        """Whether the response was streamed."""
+        self.prelude: dict[str, Any] | None = None
+        """Status code, headers and cookies of a `StreamingResponse`, by the names that they have on the wire."""
+        self.payload = answered.payload
+        """What was delivered: the encoded result, the error document, or the body of a streamed response."""
         self.tasks = tasks
         """Everything that ran after the response, hooks included."""
+        if answered.body is not None:
+            self.payload = bytes(answered.body)
+        if answered.content_type == PRELUDE_TYPE:
+            prelude, _, self.payload = self.payload.partition(PRELUDE_END)
+            self.prelude = json.loads(prelude)
 
     @property
     def response(self) -> Any:
-        """What the caller got, decoded; raises the handler's error if it failed."""
+        """What the caller got, decoded, or the bytes of a stream; raises the handler's error if it failed."""
         if self.outcome.error is not None:
             raise self.outcome.error
-        return json.loads(self.payload)
+        return self.payload if self.streamed else json.loads(self.payload)
 
 
 def invoke(
@@ -88,7 +97,7 @@ def invoke(
     }
     body, _ = Codec().encode(event)
     outcome, tasks = runtime.serve(Invocation(Reply(200, headers, body), time.time()))
-    return Invoked(outcome, answered.payload, tasks)
+    return Invoked(outcome, answered, tasks)
 
 
 # One for all invocations, as in an environment: clients that the function keeps stay with it.
@@ -99,11 +108,41 @@ atexit.register(_EVENT_LOOP.close)
 class _Answered:
     """A transport that keeps the answer instead of carrying it anywhere."""
 
-    payload = b""
+    def __init__(self) -> None:
+        self.payload = b""
+        self.content_type = ""
+        self.body: bytearray | None = None
 
     def send(self, call: Call) -> Reply:
-        self.payload = call.body
+        self.payload = call.body or b""
         return Reply(202, {}, b"")
+
+    def stream(self, call: Call) -> _StreamedBody:
+        self.content_type = call.headers["Content-Type"]
+        self.body = bytearray()
+        return _StreamedBody(self.body)
+
+    def close(self) -> None:
+        pass
+
+
+class _StreamedBody:
+    def __init__(self, body: bytearray) -> None:
+        self._body = body
+
+    def send_some(self, data: bytes) -> int:
+        self._body += data
+        return 0
+
+    def send(self, data: bytes) -> None:
+        self._body += data
+
+    def end(self, data: bytes, trailers: str) -> Reply:
+        self._body += data
+        return Reply(202, {}, b"")
+
+    def abort(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeRuntimeAPI, Intercept, Request
+from tests.fakes import FakeRuntimeAPI, Intercept, OnChunk, Request
 
 ROOT = Path(__file__).parent.parent
 CLEAN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "TZ": "UTC"}
@@ -71,13 +71,15 @@ def serve(tmp_path: Path) -> Serve:
         handler: str = "app.handler",
         env: dict[str, str] | None = None,
         intercept: Intercept | None = None,
+        on_chunk: OnChunk | None = None,
+        keep_chunks: bool = True,
         arguments: tuple[str, ...] = (),
         python: str = sys.executable,
         timeout: float = 40.0,
         pass_fds: tuple[int, ...] = (),
     ) -> Served:
         (tmp_path / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
-        with FakeRuntimeAPI(*events, intercept=intercept) as api:
+        with FakeRuntimeAPI(*events, intercept=intercept, on_chunk=on_chunk, keep_chunks=keep_chunks) as api:
             environment = {
                 **CLEAN_ENVIRONMENT,
                 "AWS_LAMBDA_RUNTIME_API": api.address,

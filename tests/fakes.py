@@ -60,6 +60,9 @@ class Request:
     body: bytes
     at: float
     connection: int
+    chunks: list[tuple[float, bytes]] = field(default_factory=list)
+    """Of a body that came in chunks: when each was there, and what it held."""
+    trailers: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -76,16 +79,30 @@ class Request:
         return json.loads(self.body)
 
 
+class _Refused(Exception):
+    """A body was answered before it had all come."""
+
+
 Intercept = Callable[[Request], "bytes | None"]
+OnChunk = Callable[[bytes], "bytes | None"]
 
 
 class FakeRuntimeAPI:
     """Use it as a context manager; *address* is the value for AWS_LAMBDA_RUNTIME_API."""
 
-    def __init__(self, *events: Any, intercept: Intercept | None = None) -> None:
+    def __init__(
+        self,
+        *events: Any,
+        intercept: Intercept | None = None,
+        on_chunk: OnChunk | None = None,
+        keep_chunks: bool = True,
+    ) -> None:
         self.events = [event if isinstance(event, Event) else Event(event) for event in events]
         self.requests: list[Request] = []
         self.intercept = intercept
+        self.on_chunk = on_chunk
+        """Called with each chunk before the next is read; what it returns is sent, and the connection closed."""
+        self._keep_chunks = keep_chunks
         self._left = list(self.events)
         self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -134,6 +151,9 @@ class FakeRuntimeAPI:
             while True:
                 try:
                     request = self._read(stream, number)
+                except _Refused as refused:
+                    connection.sendall(refused.args[0])
+                    return
                 except OSError:
                     return
                 if request is None:
@@ -158,8 +178,27 @@ class FakeRuntimeAPI:
         while line := stream.readline().strip():
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
-        body = stream.read(int(headers.get("content-length", 0)))
-        return Request(method, path, headers, body, time.time(), number)
+        request = Request(method, path, headers, b"", 0.0, number)
+        if headers.get("transfer-encoding") == "chunked":
+            self._read_chunks(stream, request)
+        else:
+            request.body = stream.read(int(headers.get("content-length", 0)))
+        request.at = time.time()
+        return request
+
+    def _read_chunks(self, stream: Any, request: Request) -> None:
+        while size := int(stream.readline(), 16):
+            data = stream.read(size)
+            assert stream.readline() == b"\r\n"
+            if self._keep_chunks:
+                request.chunks.append((time.time(), data))
+            refusal = self.on_chunk(data) if self.on_chunk is not None else None
+            if refusal is not None:
+                raise _Refused(refusal)
+        request.body = b"".join(data for _, data in request.chunks)
+        while line := stream.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            request.trailers[name.lower()] = value.strip()
 
     def _answer(self, request: Request) -> bytes:
         own = self.intercept(request) if self.intercept is not None else None

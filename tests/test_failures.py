@@ -384,6 +384,21 @@ def test_document_fits_into_what_lambda_takes_whatever_the_error_says(character:
     assert json.loads(document)["errorMessage"].endswith("… (9934464 characters left out)")
 
 
+@pytest.mark.parametrize("causes", [False, True])
+@pytest.mark.parametrize("limit", [1000, 2300, 10_000])
+def test_document_is_cut_down_to_a_smaller_limit(limit: int, causes: bool) -> None:
+    """Trailers of a streamed response take no more: the innermost frames and the start of the message are kept."""
+    error = deep_error(200, "/var/task/app.py")
+    error.args = ("m" * 100_000,)
+    error.__cause__ = ValueError("cause")
+
+    document = Failure(error, "r-1").document(causes=causes, limit=limit)
+
+    assert len(document) <= limit
+    assert json.loads(document)["errorMessage"].startswith("mmm")
+    assert json.loads(document)["requestId"] == "r-1"
+
+
 def test_long_stack_loses_its_middle() -> None:
     """Where it began and where it broke are kept. Parity 81."""
     stack = Failure(deep_error(900, "/var/task/" + "d" * 300)).stack

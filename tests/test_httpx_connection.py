@@ -17,9 +17,12 @@ from lambda_ric.client import RuntimeClient
 from lambda_ric.connection import Connection
 from lambda_ric.errors import AnswerRefusedError, ConnectionLostError, MalformedReplyError, RuntimeAPIError
 from lambda_ric.failures import Failure
+from lambda_ric.hooks import Hooks
 from lambda_ric.httpx_connection import HttpxConnection
+from lambda_ric.logs import Logs
 from lambda_ric.protocol import NEXT
-from lambda_ric.settings import Address
+from lambda_ric.runtime import Runtime
+from lambda_ric.settings import Address, Settings
 from tests.conftest import CLEAN_ENVIRONMENT
 from tests.fakes import Event, FakeRuntimeAPI, reply
 
@@ -239,6 +242,27 @@ def test_function_is_served_over_a_client_of_its_own(tmp_path: Path) -> None:
     assert printed[4:] == ["POST error", "in the background bad", "GET next"]
     assert "asking for the next event failed: the Runtime API said 410" in done.stdout
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_stream_goes_beside_the_client(http: httpx.Client) -> None:
+    """httpx cannot send trailers; events and plain answers still come and go through it."""
+
+    def handler(event: object, context: object) -> object:
+        return iter([b"half", 17]) if event else event
+
+    with FakeRuntimeAPI(False, True) as api:
+        address = Address.parse(api.address)
+        connection = HttpxConnection(http, address)
+        client = RuntimeClient(connection)
+        settings = Settings({})
+        runtime = Runtime(handler, client, settings, Logs(settings), Hooks())
+        with pytest.raises(RuntimeAPIError, match="410"):
+            runtime.run(client.next)
+        connection.close()
+
+    assert [post.body for post in api.posts] == [b"false", b"half"]
+    assert api.posts[1].trailers["lambda-runtime-function-error-type"] == "Runtime.MarshalError"
+    assert [request.connection for request in api.requests] == [0, 0, 0, 1, 0]
 
 
 def test_reply_says_what_it_was_answered(http: httpx.Client) -> None:

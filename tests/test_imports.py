@@ -20,6 +20,11 @@ HEAVY = {
     "inspect", "pathlib", "sniffio", "ssl", "subprocess", "tempfile", "typing", "typing_extensions", "urllib.parse",
     "uuid",
 }  # fmt: skip
+# What a function asks for by using it.
+ADAPTERS = {
+    f"lambda_ric.{name}"
+    for name in ("asgi", "extension", "http_events", "lifespan", "streaming", "synchronous", "wsgi")
+}
 TOOLS = {"lambda_ric.cli", "lambda_ric.emulator", "lambda_ric.httpx_connection", "lambda_ric.testing"}
 
 
@@ -65,7 +70,7 @@ def test_synchronous_handler_loads_nothing_heavy(serve: Serve, bare: set[str]) -
 
     (modules,) = [answer for answer in served.answers if isinstance(answer, list)]
     assert (set(modules) - bare) & HEAVY == set()
-    assert set(modules) & TOOLS == set()
+    assert set(modules) & (TOOLS | ADAPTERS) == set()
 
 
 def test_asynchronous_handler_loads_asyncio_but_no_other_library(serve: Serve, bare: set[str]) -> None:
@@ -74,6 +79,7 @@ def test_asynchronous_handler_loads_asyncio_but_no_other_library(serve: Serve, b
 
     modules = set(served.answers[0])
     assert "asyncio" in modules
+    assert modules & ADAPTERS == set()
     assert (modules - bare) & {"anyio", "h11", "httpx", "sniffio", "typing_extensions", "http.client"} == set()
     assert modules & TOOLS == set()
 
@@ -83,7 +89,16 @@ def test_importing_the_package_loads_nothing_heavy_and_no_tool(bare: set[str]) -
     modules = loaded_by("import lambda_ric")
 
     assert (modules - bare) & HEAVY == set()
-    assert modules & TOOLS == set()
+    assert modules & (TOOLS | ADAPTERS) == set()
+
+
+def test_synchronous_stream_loads_nothing_heavy(serve: Serve, bare: set[str]) -> None:
+    """It is written by the runtime itself, without asyncio."""
+    served = serve("import sys\ndef handler(event, context):\n    yield ' '.join(sys.modules)", None)
+
+    modules = set(served.posts[0].body.decode().split())
+    assert (modules - bare) & HEAVY == set()
+    assert modules & ADAPTERS == {"lambda_ric.streaming"}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +106,7 @@ def test_importing_the_package_loads_nothing_heavy_and_no_tool(bare: set[str]) -
     [
         ("def handler(event, context): return event['n']", 17),
         ("async def handler(event, context): return event['n']", 17),
+        ("def handler(event, context): yield str(event['n'])", 17),
         ("from lambda_ric import wait_until\ndef handler(event, context): return wait_until(int, 1).state", "pending"),
     ],
 )

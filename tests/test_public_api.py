@@ -16,8 +16,8 @@ PACKAGE = Path(lambda_ric.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 PUBLIC = [
-    "BackgroundTask", "Codec", "LambdaContext", "Outcome", "Payload", "__version__", "after_invoke", "after_response",
-    "before_invoke", "on_startup", "run", "wait_until",
+    "BackgroundTask", "Codec", "LambdaContext", "Outcome", "Payload", "StreamingResponse", "__version__",
+    "after_invoke", "after_response", "before_invoke", "blocking", "on_shutdown", "on_startup", "run", "wait_until",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_public_names_are_sorted_and_complete() -> None:
     found = {name for name in vars(lambda_ric) if not name.startswith("_")} - modules
 
     assert lambda_ric.__all__ == sorted(lambda_ric.__all__)
-    assert found | {"__version__"} == set(lambda_ric.__all__)
+    assert found | {"__version__"} | set(lambda_ric._LATER) == set(lambda_ric.__all__)
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lambda_ric import Outcome, wait_until
+from lambda_ric import Outcome, StreamingResponse, wait_until
 from lambda_ric.errors import ConfigurationError, HandlerTimeoutError
 from lambda_ric.hooks import Hooks
 from lambda_ric.testing import invoke
@@ -242,3 +243,33 @@ from lambda_ric.testing import invoke
 assert task.state == "abandoned"
 """
     subprocess.run([sys.executable, "-c", code], env=CLEAN_ENVIRONMENT, check=True, timeout=30)
+
+
+def test_stream_is_collected() -> None:
+    """Its bytes are the response; nothing of the wire is left in them."""
+    invoked = invoke(lambda event, context: iter([b"a", "b"]))
+
+    assert (invoked.streamed, invoked.prelude, invoked.payload, invoked.response) == (True, None, b"ab", b"ab")
+    assert not invoke(lambda event, context: "ab").streamed
+
+
+def test_head_of_a_streamed_http_response_is_apart_from_its_body() -> None:
+    """By the names that it has on the wire."""
+    invoked = invoke(lambda event, context: StreamingResponse("ab", 201, {"X": "1"}, cookies=["a=b"]))
+
+    assert invoked.prelude == {"statusCode": 201, "headers": {"X": "1"}, "cookies": ["a=b"]}
+    assert invoked.response == b"ab"
+
+
+def test_stream_that_fails_raises_its_error_and_keeps_what_was_sent() -> None:
+    """The caller has that much."""
+
+    def handler(event: Any, context: Any) -> Iterator[bytes]:
+        yield b"half"
+        raise ValueError("no more")
+
+    invoked = invoke(handler)
+
+    assert invoked.payload == b"half"
+    with pytest.raises(ValueError, match="no more"):
+        _ = invoked.response

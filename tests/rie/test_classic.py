@@ -109,3 +109,28 @@ def test_init_error_reaches_the_caller(start_classic: Start) -> None:
     failed = function.invoke({}).json()
 
     assert (failed["errorType"], failed["errorMessage"]) == ("RuntimeError", "no database")
+
+
+def test_streamed_response_reaches_a_caller_who_waits_for_all_of_it(start_classic: Start) -> None:
+    """
+    AWS's server takes the chunks, the announced trailers and the end of them.
+    """
+    function = start_classic("./bootstrap", "app.streams")
+
+    answer = function.invoke({})
+
+    assert (answer.status, answer.body.rpartition(b", ")[0]) == (200, b"one, two")
+
+
+def test_stream_that_fails_with_a_long_message_keeps_the_environment(start_classic: Start) -> None:
+    """
+    With more than 4 KB of trailers AWS's server drops the connection, and the environment with it.
+    """
+    function = start_classic("./bootstrap", "app.streams")
+
+    before = function.invoke({})
+    failed = function.invoke({"fail": True})
+    after = function.invoke({})
+
+    assert failed.body == b"one, two"
+    assert before.body == after.body

@@ -105,3 +105,18 @@ def test_runtime_and_interpreter_may_come_from_a_layer(start_managed: Start, tmp
 
     assert whereabouts["interpreter"] == "/opt/bin/python3"
     assert whereabouts["runtime"] == "/opt/python/lambda_ric/__init__.py"
+
+
+def test_streamed_response_and_its_failure_keep_the_process(start_managed: Start) -> None:
+    """
+    The process is the same before and after a stream that failed.
+    """
+    function = start_managed("app.streams")
+
+    before = function.invoke({})
+    failed = function.invoke_when_idle({"fail": True})
+    after = function.invoke_when_idle({})
+
+    assert before.body.startswith(b"one, two, ")
+    assert b"ValueError" in failed.body or failed.body == b"one, two"
+    assert before.body == after.body

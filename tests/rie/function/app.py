@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import lambda_ric
@@ -68,3 +69,12 @@ def wait(pipe: str) -> None:
 
 def repeat(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"process": os.getpid(), "text": "x" * event["length"]}
+
+
+def streams(event: dict[str, Any], context: Any) -> Iterator[bytes]:
+    """Stream two pieces, then fail with a long message when the event says so; name the process else."""
+    yield b"one, "
+    yield b"two"
+    if event.get("fail"):
+        raise ValueError("x" * 20_000)
+    yield f", {os.getpid()}".encode()
