@@ -97,6 +97,9 @@ def _has_flag(function: Any, flags: int) -> bool:
     return code is not None and bool(code.co_flags & flags)
 
 
+_UNSET = object()
+
+
 class EventLoop:
     """The one loop, made when it is first needed; *interrupt* ends what runs on it too long."""
 
@@ -148,12 +151,10 @@ class EventLoop:
         import asyncio
 
         loop = self.loop()
-        if self._context is None:
-            # One for all parts of an invocation: what the first part sets, the part after the response can reset.
-            self._context = copy_context()
+        context = self._context_of_caller()
         # A wrapper around a coroutine could be cancelled before it has begun to await it.
         coroutine = awaitable if asyncio.iscoroutine(awaitable) else _result_of(awaitable)
-        future = self.own(loop.create_task(coroutine, context=self._context))
+        future = self.own(loop.create_task(coroutine, context=context))
         asked = False
 
         def ask_to_stop() -> None:
@@ -177,11 +178,31 @@ class EventLoop:
             raise
         finally:
             self.interrupt.ask_first(None)
+            for variable, value in context.items():
+                if variable.get(_UNSET) is not value:
+                    variable.set(value)
             if not future.done():
                 future.cancel()
             else:
                 # Raised here: nobody else needs to tell it.
                 self._raised_beside = [error for error in self._raised_beside if not _raised(future, error)]
+
+    def _context_of_caller(self) -> Context:
+        # The same one again, if it still holds what the caller sees: what one part sets, another can reset.
+        seen = copy_context()
+        last = self._context
+        if last is None or len(last) != len(seen) or any(last.get(name) is not value for name, value in seen.items()):
+            self._context = last = seen
+        return last
+
+    def go_on_with(self, coroutine: Coroutine[Any, Any, Any], context: Context | None) -> asyncio.Future[Any]:
+        """Return a task for *coroutine*, which can reset what an earlier part has set in *context*."""
+        return self.own(self.loop().create_task(coroutine, context=context))
+
+    @property
+    def context(self) -> Context | None:
+        """That of the part that runs."""
+        return self._context
 
     def settle(self, grace: float) -> None:
         """

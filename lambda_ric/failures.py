@@ -8,12 +8,13 @@ import json
 import os
 import sys
 import traceback
+from types import TracebackType
 
 from .errors import ContextDecodeError, EventDecodeError, HandlerLoadError, LambdaRICError, ResultEncodeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Any
 
 # Lambda takes error documents of up to 1 MiB on managed instances. The two that
@@ -235,14 +236,23 @@ def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
 
 
 def _trimmed(trace: TracebackType | None) -> TracebackType | None:
-    while trace is not None and _is_between(trace.tb_frame):
+    # Above the function's own code, and where that goes through @blocking.
+    kept: list[TracebackType] = []
+    below_ours = True
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            below_ours = True
+        elif not (below_ours and _is_between(trace.tb_frame)):
+            below_ours = False
+            kept.append(trace)
         trace = trace.tb_next
-    return trace
+    rebuilt: TracebackType | None = None
+    for entry in reversed(kept):
+        rebuilt = TracebackType(rebuilt, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rebuilt
 
 
 def _is_between(frame: FrameType) -> bool:
-    if frame.f_code.co_filename.startswith(_PACKAGE):
-        return True
     module = frame.f_globals.get("__name__")
     return isinstance(module, str) and module.partition(".")[0] in _BETWEEN
 

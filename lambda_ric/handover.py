@@ -49,12 +49,22 @@ class Handover:
     Most invocations want neither, so what is needed for it is made when it is needed.
     """
 
-    __slots__ = ("_background", "_unused", "continuations", "environment", "hooks", "invocation", "response_stream")
+    __slots__ = (
+        "_background",
+        "_unused",
+        "answered",
+        "continuations",
+        "environment",
+        "hooks",
+        "invocation",
+        "response_stream",
+    )
 
     def __init__(self, invocation: Invocation, environment: Environment) -> None:
         self.invocation = invocation
         self.environment = environment
         self.response_stream: ResponseStream | None = None
+        self.answered = False
         self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
         """The rests of generator handlers."""
         self.hooks: list[tuple[str, Hook]] = []
@@ -82,8 +92,8 @@ class Handover:
             RuntimeError: This invocation has been answered in this way before.
             BaseException: What `ResponseStream.send` raises.
         """
-        if self.response_stream is not None:
-            raise RuntimeError("the response of this invocation has been streamed already: there can be no second one")
+        if self.answered or self.response_stream is not None:
+            raise RuntimeError("this invocation has been answered already: there can be no second response")
         self.response_stream = self.environment.make_stream(self.invocation)
         self.response_stream.send(result)
 
@@ -97,6 +107,9 @@ class Handover:
         """Return the hooks to call after this *outcome*."""
         return [hook for on, hook in self.hooks if on == "always" or (on == "success") == outcome.succeeded]
 
+
+BLOCKING = "__lambda_ric_blocking__"
+"""The attribute that `@blocking` leaves on a handler, and every decorator above it that uses `functools.wraps`."""
 
 _making = threading.Lock()
 
@@ -178,6 +191,8 @@ def after_response(*hooks: Any, on: str = "success") -> Any:  # noqa: F811
     """
     if on not in ("success", "error", "always"):
         raise ValueError(f"after_response takes on='success', 'error' or 'always', not {on!r}")
+    if len(hooks) == 1 and hasattr(hooks[0], BLOCKING):
+        raise TypeError("@blocking goes above @after_response: below it, it would stream what the handler yields")
     if len(hooks) == 1 and callable(hooks[0]) and is_generator_function(unwrapped(hooks[0])):
         return _with_continuation(hooks[0])
     for hook in hooks:
@@ -238,7 +253,14 @@ async def _first_of_async(generator: AsyncGenerator[Any, None], handover: Handov
         response = await anext(generator)
     except StopAsyncIteration:
         return None
-    handover.continuations.append((name, functools.partial(_go_on_async, generator)))
+    event_loop = handover.environment.event_loop
+    context = event_loop.context
+
+    def go_on(outcome: Outcome) -> Any:
+        # A decorator may have set variables since, or reset them.
+        return event_loop.go_on_with(_go_on_async(generator, outcome), context)
+
+    handover.continuations.append((name, go_on))
     return response
 
 

@@ -189,6 +189,7 @@ class Runtime:
             # The platform has answered the caller itself, and an error may not follow a response.
             tell(log, logging.ERROR, "%s", refused)
             outcome.error = outcome.error or refused
+        handover.answered = True
         if self._spans.wanted:
             state = "succeeded" if outcome.error is None else "failed"
             self._spans.ended(invocation.request_id, "handler", self._settings.handler, state, started_at, ended_at)

@@ -9,7 +9,7 @@ import sys
 import threading
 
 from .event_loop import is_awaitable
-from .handover import handover_of
+from .handover import BLOCKING, handover_of
 from .payloads import is_stream
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def blocking(handler: Callable[..., Any]) -> Callable[..., Any]:
     the caller of the function has been answered.
 
     Calling it raises RuntimeError outside of an invocation, in another thread
-    than the handler's, or while the event loop runs, where it would block it.
+    than the main one, or while the event loop runs, where it would block it.
     """
 
     @functools.wraps(handler)
@@ -47,4 +47,5 @@ def blocking(handler: Callable[..., Any]) -> Callable[..., Any]:
             return handover.stream(result)
         return result
 
+    setattr(run, BLOCKING, True)
     return run
