@@ -41,8 +41,9 @@ $(ENVIRONMENTS:%=types-in-%): types-in-%: %/ready
 	@echo "== mypy on $$($*/bin/python --version)"
 	@$*/bin/python -m mypy --no-error-summary
 
-# What looks at the page, the documentation and the wire, where one version of Python shows what all do.
-ONCE := --ignore=tests/browser --ignore=tests/test_docs.py --ignore=tests/test_aws_cli.py --ignore-glob='*_conformance.py'
+# What looks at the page, at web frameworks, the documentation and the wire, where one version of Python shows what all do.
+ONCE := --ignore=tests/browser --ignore=tests/frameworks --ignore=tests/test_docs.py --ignore=tests/test_aws_cli.py \
+	--ignore-glob='*_conformance.py'
 
 $(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator browser
 	@echo "== pytest on $$($*/bin/python --version)"

@@ -82,6 +82,12 @@ def test_python_example_runs(page: str, source: str, monkeypatch: pytest.MonkeyP
         done = subprocess.run([sys.executable, "-m", "pytest", "-q"], capture_output=True, timeout=30, check=False)
         assert done.returncode == 0, done.stdout.decode()
         return
+    application = re.match(r"# (\w+)\.py\n(?s:.*)^handler = (?:ASGIHandler|WSGIHandler|Mangum)\(", source, re.MULTILINE)
+    if application:
+        # In a process of its own: Django, for one, has one configuration only.
+        with Session(directory) as session:
+            session.run(f"lambda-ric invoke {application[1]}.handler --example function-url")
+        return
     if ":9000" in source:
         with Session(directory) as session:
             session.run("lambda-ric dev app.handler")
