@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Coroutine
 from contextvars import Context, copy_context
@@ -229,9 +230,19 @@ class _Exchange:
         return self._task.exception() or RuntimeError(f"the ASGI application returned without {how} its response")
 
     def _hand_over_rest(self) -> None:
+        handover_of("an ASGI application").rests.append(self._return)
+
+    def _return(self, until: float) -> None:
+        """Let the application return, as most do at once; what has more to do is background work."""
+        event_loop = handover_of("an ASGI application").environment.event_loop
+        started_at = time.time()
+        if started_at < until:
+            self._over.set()
+            event_loop.settle(until - started_at)
+        if _returned(self._task) and time.time() - started_at < _AT_ONCE:
+            return
         name = f"{self._scope['method']} {self._scope['raw_path'].decode('latin-1')}"
-        # Most applications have no more to do than to return.
-        wait_until(_Rest(name, self._go_on(), self._task)).mention_from = 0.01
+        wait_until(_Rest(name, self._go_on(), self._task)).mention_from = _AT_ONCE
 
     async def _go_on(self) -> None:
         self._over.set()
@@ -240,6 +251,14 @@ class _Exchange:
         except Exception as error:
             if not _is_of_disconnect(error):
                 raise
+
+
+def _returned(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+# In seconds. What takes no longer is not mentioned in the log.
+_AT_ONCE = 0.01
 
 
 class _Rest(Coroutine[object, object, None]):

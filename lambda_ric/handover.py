@@ -58,6 +58,7 @@ class Handover:
         "hooks",
         "invocation",
         "response_stream",
+        "rests",
     )
 
     def __init__(self, invocation: Invocation, environment: Environment) -> None:
@@ -65,6 +66,8 @@ class Handover:
         self.environment = environment
         self.response_stream: ResponseStream | None = None
         self.answered = False
+        self.rests: list[Callable[[float], None]] = []
+        """What is called before the drain, with the time at which that ends."""
         self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
         """The rests of generator handlers."""
         self.hooks: list[tuple[str, Hook]] = []
@@ -100,7 +103,7 @@ class Handover:
     def close_unused(self) -> bool:
         """Close it if nothing was handed over, and say whether that is so."""
         with _making:
-            self._unused = self._background is None and not self.continuations and not self.hooks
+            self._unused = self._background is None
         return self._unused
 
     def hooks_after(self, outcome: Outcome) -> list[Hook]:

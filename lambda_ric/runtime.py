@@ -234,14 +234,16 @@ class Runtime:
     # ...and after it, when nothing can fail the invocation any more.
 
     def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
-        if not (self._hooks.after or self._abandoned or self.event_loop.has_tasks) and handover.close_unused():
-            return []
-        background = handover.background
         started_at = time.time()
         for name, go_on in handover.continuations:
-            background.run_now("continuation", name, partial(go_on, outcome), until)
+            handover.background.run_now("continuation", name, partial(go_on, outcome), until)
         for hook in (*handover.hooks_after(outcome), *self._hooks.after):
-            background.run_now("hook", name_of(hook), partial(hook, outcome), until)
+            handover.background.run_now("hook", name_of(hook), partial(hook, outcome), until)
+        while handover.rests:
+            handover.rests.pop(0)(until)
+        if not (self._abandoned or self.event_loop.has_tasks) and handover.close_unused():
+            return []
+        background = handover.background
         background.drain(until)
         if self._abandoned:
             self._wait_for_abandoned(until)
