@@ -10,14 +10,25 @@ from .background_task import BackgroundTask
 from .context import LambdaContext
 from .entry import run
 from .handover import after_response, wait_until
-from .hooks import Outcome, after_invoke, before_invoke, on_shutdown, on_startup
+from .hooks import (
+    Outcome,
+    after_invoke,
+    after_thaw,
+    before_freeze,
+    before_invoke,
+    on_shutdown,
+    on_startup,
+    on_task_failed,
+)
 from .payloads import Codec, Payload
 from .version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .reports import TaskReport
     from .streaming import StreamingResponse
     from .synchronous import blocking
+    from .tasks import task
 del TYPE_CHECKING
 
 __all__ = [
@@ -27,20 +38,25 @@ __all__ = [
     "Outcome",
     "Payload",
     "StreamingResponse",
+    "TaskReport",
     "__version__",
     "after_invoke",
     "after_response",
+    "after_thaw",
+    "before_freeze",
     "before_invoke",
     "blocking",
     "on_shutdown",
     "on_startup",
+    "on_task_failed",
     "run",
+    "task",
     "wait_until",
 ]
 
 
 # Loaded when they are asked for, as most functions do not.
-_LATER = {"StreamingResponse": "streaming", "blocking": "synchronous"}
+_LATER = {"StreamingResponse": "streaming", "TaskReport": "reports", "blocking": "synchronous", "task": "tasks"}
 
 
 def __getattr__(name: str) -> object:

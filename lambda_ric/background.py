@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import sys
 import threading
 import time
 from collections import deque
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
     from typing import Any, TypeGuard
 
     from .protocol import Invocation
+    from .reports import TaskReport
     from .settings import Settings
+    from .supervision import Supervision
+    from .tasks import Task
 
 log = logging.getLogger("lambda_ric.background")
 
@@ -55,11 +59,22 @@ class Background:
     empty, or the time up; then the registry is closed.
     """
 
-    def __init__(self, invocation: Invocation, settings: Settings, event_loop: EventLoop, spans: Spans) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        settings: Settings,
+        event_loop: EventLoop,
+        spans: Spans,
+        *,
+        reporting: bool = False,
+    ) -> None:
         self.invocation = invocation
         self.tasks: list[BackgroundTask] = []
         """Everything that was to run after the response, hooks included, in the order of hand-over."""
+        self.reports: list[TaskReport] = []
+        """What came to no good end, if *reporting* was asked for."""
         self._settings = settings
+        self._reporting = reporting
         self._event_loop = event_loop
         self._spans = spans
         self._changed = threading.Condition()
@@ -75,6 +90,9 @@ class Background:
         self._awaited: set[asyncio.Future[None]] = set()
         self._wake_loop: Callable[[], object] = _do_nothing
         self._failed_runs = 0
+        self._supervision: Supervision | None = None
+        self._succeeded: bool | None = None
+        self._time_is_up = False
         self._grace = settings.deadline_margin / 4
 
     # Handing work over...
@@ -88,14 +106,12 @@ class Background:
             ValueError: It is a future of another event loop.
             RuntimeError: The invocation has ended.
         """
+        if _is_registered(work):
+            return self._hand_over_registered(work, args, kwargs)
         to_await = is_awaitable(work)
         is_future = not to_await and hasattr(type(work), "add_done_callback")
         with self._changed:
-            if self._closed:
-                raise RuntimeError(
-                    f"wait_until was called after the background work of request {self.invocation.request_id} had "
-                    "ended: nobody would wait for it. Hand work over before the code that calls wait_until ends itself"
-                )
+            self._check_open()
             if to_await or is_future:
                 if args or kwargs:
                     raise TypeError("wait_until takes arguments for a function, not for what a call of one returned")
@@ -121,6 +137,34 @@ class Background:
         elif self._draining:
             self._start_threads()
         return task
+
+    def _hand_over_registered(self, policy: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BackgroundTask:
+        with self._changed:
+            if self._supervision is None:
+                from .supervision import Supervision
+
+                self._supervision = Supervision(self.invocation, self._end, lambda: self._until, self._grace)
+        # Not while the lock is held: this calls code of the function's.
+        task, is_new = self._supervision.task(policy, args, kwargs)
+        with self._changed:
+            self._check_open()
+            if not is_new:
+                return task
+            if self._succeeded is not None and not task.is_wanted_after(succeeded=self._succeeded):
+                task.state = CANCELLED
+                return task
+            task._cancel = lambda: self._cancel_pending(task)
+            self._add(task, self._coroutines if task.is_asynchronous else self._calls)
+        if self._draining:
+            self._start_threads()
+        return task
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(
+                f"wait_until was called after the background work of request {self.invocation.request_id} had "
+                "ended: nobody would wait for it. Hand work over before the code that calls wait_until ends itself"
+            )
 
     def _add_awaitable(self, task: BackgroundTask, work: Any) -> None:
         task._awaitable = work
@@ -152,6 +196,7 @@ class Background:
             task._context.run(self._end, task, SUCCEEDED, future.result())
 
     def _add(self, task: BackgroundTask, queue: deque[BackgroundTask] | None = None) -> None:
+        task.handed_over_at = time.time()
         self.tasks.append(task)
         self._unfinished += 1
         if queue is not None:
@@ -185,9 +230,19 @@ class Background:
 
     # All at the same time: the drain...
 
-    def drain(self, until: float) -> None:
-        """Run what was handed over, and what that hands over, until there is none left or the time is up."""
-        self._draining, self._until = True, until
+    def drain(self, until: float, *, succeeded: bool = True) -> None:
+        """
+        Run what was handed over, and what that hands over, until there is none left or the time is up.
+
+        *succeeded* is how the invocation went; registered tasks may be wanted
+        after one outcome only.
+        """
+        self._draining, self._until, self._succeeded = True, until, succeeded
+        for task in [task for task in self.tasks if not task.is_wanted_after(succeeded=succeeded)]:
+            if self._cancel_pending(task):
+                self.tasks.remove(task)
+        if self._supervision is not None:
+            self._supervision.prepare(until)
         self._start_threads()
         while True:
             with self._changed:
@@ -200,6 +255,7 @@ class Background:
                     self._closed = in_time  # what is stopped now may still hand work over: it is dropped by name
                     break
             self._run_coroutines()
+        self._time_is_up = True
         orphans = self._event_loop.orphans(self.invocation)
         self._stop([orphan for orphan, _ in orphans if self._settings.orphans == "cancel"])
         self._give_up()
@@ -207,11 +263,23 @@ class Background:
         for error in self._event_loop.take_raised_beside():
             if not any(error is task._exception for task in self.tasks):
                 tell(log, logging.ERROR, "a task on the event loop raised", exc_info=exc_info(error))
+        self._report()
         # Else the work, its context and this registry hold each other, and an event of megabytes with them.
         self._known.clear()
         for task in self.tasks:
             if task.state != ABANDONED:
                 task.let_go()
+
+    def _report(self) -> None:
+        if not (self._reporting or self._supervision is not None):
+            return
+        lost = [task for task in self.tasks if task.was_lost(self._until)]
+        if lost:
+            from .reports import TaskReport
+
+            self.reports = [TaskReport(task, self.invocation.request_id) for task in lost]
+            if self._supervision is not None:
+                self._supervision.tell_destinations(zip(lost, self.reports, strict=True))
 
     def close(self) -> None:
         """Take nothing more."""
@@ -221,43 +289,73 @@ class Background:
     def _start_threads(self) -> None:
         while True:
             with self._changed:
-                enough = min(self._settings.max_threads, self._threads + len(self._calls))
-                if self._threads >= enough or time.time() >= self._until:
+                free = self._threads < self._settings.max_threads and time.time() < self._until
+                task = self._next_of(self._calls) if free else None
+                if task is None:
                     return
                 self._threads += 1
             # A daemon: one that hangs must not keep the process from ending.
-            thread = threading.Thread(target=self._work, name="lambda_ric.background", daemon=True)
+            thread = threading.Thread(target=self._work, args=(task,), name="lambda_ric.background", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # no more threads are to be had
                 with self._changed:
                     self._threads -= 1
-                    task = self._calls.popleft() if self._threads == 0 and self._calls else None
-                if task is None:
-                    return
+                    if self._threads:
+                        self._put_back(task)
+                        return
                 self._fail(task, error)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._calls or time.time() >= self._until:
-                    self._threads -= 1
-                    return
-                task = self._calls.popleft()
-                if task.state != PENDING:
-                    continue
-                task._cancel = cannot_cancel
-                self._begin(task)
-            assert task._call is not None
-            try:
-                result = task._context.run(task._call)
-            except BaseException as error:  # SystemExit would end this thread only, and silently
-                task._context.run(self._fail, task, error)
-                continue
-            if is_awaitable(result):
-                self._go_on_in_loop(task, result)
+    def _next_of(self, queue: deque[BackgroundTask]) -> BackgroundTask | None:
+        """Take the first task whose turn it is; hold the lock."""
+        if self._supervision is None:
+            return queue.popleft() if queue else None
+        held_back = []
+        found = None
+        while found is None and queue:
+            task = queue.popleft()
+            if self._supervision.holds_back(task):
+                held_back.append(task)
             else:
-                task._context.run(self._end, task, SUCCEEDED, result)
+                found = task
+        queue.extendleft(reversed(held_back))
+        if found is not None:
+            self._supervision.begun(found)
+        return found
+
+    def _put_back(self, task: BackgroundTask) -> None:
+        self._calls.appendleft(task)
+        self._has_ended(task)
+
+    def _has_ended(self, task: BackgroundTask) -> None:
+        if self._supervision is not None:
+            self._supervision.ended(task)
+
+    def _work(self, task: BackgroundTask | None) -> None:
+        while task is not None:
+            self._run_in_thread(task)
+            with self._changed:
+                self._has_ended(task)
+                task = self._next_of(self._calls) if time.time() < self._until else None
+                if task is None:
+                    self._threads -= 1
+
+    def _run_in_thread(self, task: BackgroundTask) -> None:
+        with self._changed:
+            if task.state != PENDING:
+                return
+            task._cancel = cannot_cancel
+            self._begin(task)
+        assert task._call is not None
+        try:
+            result = task._context.run(task._call)
+        except BaseException as error:  # SystemExit would end this thread only, and silently
+            task._context.run(self._fail, task, error)
+            return
+        if is_awaitable(result):
+            self._go_on_in_loop(task, result)
+        else:
+            task._context.run(self._end, task, SUCCEEDED, result)
 
     def _go_on_in_loop(self, task: BackgroundTask, awaitable: Awaitable[Any]) -> None:
         with self._changed:
@@ -306,8 +404,8 @@ class Background:
         try:
             while time.time() < self._until:
                 changed.clear()
-                while self._coroutines:
-                    self._start_coroutine(self._coroutines.popleft(), loop, changed)
+                while (task := self._next_coroutine()) is not None:
+                    self._start_coroutine(task, loop, changed)
                 if not self._awaited:
                     return
                 async with asyncio.timeout(min(self._until - time.time(), _AN_HOUR)):
@@ -318,9 +416,14 @@ class Background:
             if self._wake_loop is wake:
                 self._wake_loop = _do_nothing
 
+    def _next_coroutine(self) -> BackgroundTask | None:
+        with self._changed:
+            return self._next_of(self._coroutines)
+
     def _start_coroutine(self, task: BackgroundTask, loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
         with self._changed:
             if task.done():
+                self._has_ended(task)
                 return
             if task.state == PENDING:
                 self._begin(task)
@@ -331,9 +434,10 @@ class Background:
 
         def ended(future: asyncio.Future[None]) -> None:
             self._awaited.discard(future)
-            if not task.done():  # cancelled before it began
+            self._has_ended(task)
+            if future.cancelled() and not task.done():  # before it began
                 discard(task._awaitable)
-                self._end(task, CANCELLED)
+                self._stopped(task)
             changed.set()
 
         future.add_done_callback(ended)
@@ -347,11 +451,11 @@ class Background:
                 task._awaitable = task._call()
             result = await task._awaitable
         except TimeUp:
-            self._end(task, CANCELLED)
+            self._stopped(task)
         except CancelledError as error:
             itself = current_task()
             if (itself is not None and itself.cancelling()) or _cancelled(task._awaitable):
-                self._end(task, CANCELLED)
+                self._stopped(task)
             else:  # nobody cancelled it: some code below let the exception through
                 self._fail(task, error)
         except BaseException as error:  # SystemExit would end the event loop
@@ -365,7 +469,17 @@ class Background:
         task.state, task.started_at = RUNNING, time.time()
         self._spans.started(self.invocation.request_id, task.kind, task.name, task.started_at)
 
+    def _stopped(self, task: BackgroundTask) -> None:
+        # At the end of the time its queue may have it; before that, somebody wanted it to stop.
+        if not (self._time_is_up and self._overflow(task)):
+            self._end(task, CANCELLED)
+
+    def _overflow(self, task: BackgroundTask) -> bool:
+        return self._supervision is not None and self._supervision.overflow(task)
+
     def _fail(self, task: BackgroundTask, error: BaseException) -> None:
+        if task.is_out_of_time(error) and self._overflow(task):
+            return
         tell(log, logging.ERROR, "background %s %s failed", task.kind, task.name, exc_info=exc_info(error))
         self._end(task, FAILED, exception=error)
 
@@ -407,6 +521,11 @@ class Background:
     def _give_up(self) -> None:
         with self._changed:
             self._closed = True
+        if self._supervision is not None:
+            for task in self.tasks:
+                if not task.done():
+                    self._overflow(task)
+            self._supervision.finish()
         not_begun = set(self._coroutines)
         for task in self.tasks:
             if task in not_begun and _runs_already(task._awaitable):
@@ -451,6 +570,12 @@ class Background:
 
 _MOST_FAILED_RUNS = 100
 _AN_HOUR = 3600.0
+
+
+def _is_registered(work: Any) -> TypeGuard[Task]:
+    # Without importing it: work can be such a task only if somebody else did.
+    tasks = sys.modules.get(f"{__package__}.tasks")
+    return tasks is not None and isinstance(work, tasks.Task)
 
 
 def _runs_already(awaitable: Any) -> TypeGuard[asyncio.Future[Any]]:

@@ -13,25 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+
 PENDING, RUNNING = "pending", "running"
 SUCCEEDED, FAILED, CANCELLED, ABANDONED, DROPPED = "succeeded", "failed", "cancelled", "abandoned", "dropped"
-ENDS = (SUCCEEDED, FAILED, CANCELLED, ABANDONED, DROPPED)
+OVERFLOWED = "overflowed"
+ENDS = (SUCCEEDED, OVERFLOWED, FAILED, CANCELLED, ABANDONED, DROPPED)
 
 
 class BackgroundTask:
     """
     One piece of work that runs after the response; what `wait_until` returns.
 
-    Its *state* is ``pending``, ``running``, or one of the five ends:
-    ``succeeded``; ``failed``, it raised; ``cancelled``; ``abandoned``, it was
-    still running when the time was up and could not be stopped; ``dropped``,
-    it had not been started by then.
+    Its *state* is ``pending``, ``running``, or one of the six ends:
+    ``succeeded``; ``overflowed``, a queue has taken it; ``failed``, it raised;
+    ``cancelled``; ``abandoned``, it was still running when the time was up and
+    could not be stopped; ``dropped``, it had not been started by then.
     """
 
     def __init__(self, name: str, kind: str = "task") -> None:
         self.name = name
         self.kind = kind
         self.state = PENDING
+        self.attempts = 1
+        self.handed_over_at = 0.0
         self.started_at = 0.0
         self.ended_at = 0.0
         self.mention_from = 0.0
@@ -48,6 +52,20 @@ class BackgroundTask:
     def mentioned(self) -> bool:
         """Whether the log has it: what is part of every invocation is worth a word only when it took its time."""
         return self.state != SUCCEEDED or self.ended_at - self.started_at >= self.mention_from
+
+    def was_lost(self, until: float) -> bool:
+        """Say whether it came to no good end, *until* being the end of the time; who cancels it, wants that."""
+        if self.state == CANCELLED:
+            return self.ended_at >= until
+        return self.state in (FAILED, ABANDONED, DROPPED)
+
+    def is_wanted_after(self, *, succeeded: bool) -> bool:
+        """Say whether it is to run after an invocation that *succeeded*, or did not."""
+        return True
+
+    def is_out_of_time(self, error: BaseException) -> bool:
+        """Say whether *error* means that there is no time for it here."""
+        return False
 
     def done(self) -> bool:
         """Say whether it has ended, in whichever way."""

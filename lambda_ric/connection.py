@@ -183,6 +183,10 @@ class StreamedBody:
             self._keep(self._socket)
         return reply
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection."""
+        return self._socket.fileno()
+
     def abort(self) -> None:
         """Break the connection off; whoever waits in *send* gets a ConnectionLostError."""
         try:

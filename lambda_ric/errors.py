@@ -15,6 +15,7 @@ The error tree, sorted by what the runtime does next.
     │   ├── ContextDecodeError
     │   ├── ResultEncodeError
     │   ├── UnsupportedEventError
+    │   ├── EnvelopeError
     │   └── HandlerTimeoutError
     ├── AnswerRefusedError          the answer was not accepted     → log, on to the next event
     └── RuntimeAPIError             no way to go on                 → log, exit
@@ -106,6 +107,12 @@ class UnsupportedEventError(InvocationError):
     """The event is not one that an adapter for web applications can serve."""
 
     error_type = "Runtime.UnsupportedEvent"
+
+
+class EnvelopeError(InvocationError):
+    """A message says that it carries a task, and is malformed or of a later version."""
+
+    error_type = "Runtime.MalformedTask"
 
 
 class HandlerTimeoutError(InvocationError):

@@ -60,6 +60,13 @@ class Extension:
             what = "Lambda will end this environment without notice, so the on_shutdown hooks will not run: %s"
             tell(log, logging.WARNING, what, error)
 
+    def keep_registered(self) -> bool:
+        """Leave the connection to the program that replaces this one, and say whether there is one to leave."""
+        if self._poll is None:
+            return False
+        os.set_inheritable(self._poll.fileno(), True)
+        return True
+
     def listen(self) -> None:
         """Handle SIGTERM from now on; log a warning if that is the function's business, or not possible."""
         if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
         event_loop: EventLoop
 
+        def until(self, invocation: Invocation) -> float:
+            """Return when work in the handler's time has to end, in seconds since 1970."""
+
         def make_background(self, invocation: Invocation) -> Background:
             """Return a registry for the work of *invocation*."""
 
@@ -54,6 +57,7 @@ class Handover:
         "_unused",
         "answered",
         "continuations",
+        "earlier",
         "environment",
         "hooks",
         "invocation",
@@ -66,6 +70,8 @@ class Handover:
         self.environment = environment
         self.response_stream: ResponseStream | None = None
         self.answered = False
+        self.earlier: list[Background] = []
+        """Registries that were drained before the answer; what became of their work is told with the rest."""
         self.rests: list[Callable[[float], None]] = []
         """What is called before the drain, with the time at which that ends."""
         self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []

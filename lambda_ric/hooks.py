@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from .context import LambdaContext
+    from .reports import TaskReport
 
     Startup = TypeVar("Startup", bound=Callable[[], Any])
     Before = TypeVar("Before", bound=Callable[[Any, LambdaContext], Any])
     After = TypeVar("After", bound="Callable[[Outcome], Any]")
+    Freeze = TypeVar("Freeze", bound=Callable[[], Any])
+    Thaw = TypeVar("Thaw", bound=Callable[[float], Any])
     Shutdown = TypeVar("Shutdown", bound=Callable[[], Any])
+    TaskFailed = TypeVar("TaskFailed", bound=Callable[[TaskReport], Any])
 
 
 class Outcome:
@@ -57,7 +61,10 @@ class Hooks:
         self.startup: list[Callable[[], Any]] = []
         self.before: list[Callable[[Any, LambdaContext], Any]] = []
         self.after: list[Callable[[Outcome], Any]] = []
+        self.freeze: list[Callable[[], Any]] = []
+        self.thaw: list[Callable[[float], Any]] = []
         self.shutdown: list[Callable[[], Any]] = []
+        self.task_failed: list[Callable[[TaskReport], Any]] = []
 
 
 PROCESS_HOOKS = Hooks()
@@ -91,6 +98,41 @@ def after_invoke(function: After) -> After:
     If it raises, that is logged: the caller has had the answer.
     """
     PROCESS_HOOKS.after.append(_callable(function, "after_invoke"))
+    return function
+
+
+def before_freeze(function: Freeze) -> Freeze:
+    """
+    Run *function* at the end of every invocation, after its background work and before the environment can be frozen.
+
+    It is not told whether there will be a freeze: nobody knows. If it raises,
+    that is logged.
+    """
+    PROCESS_HOOKS.freeze.append(_callable(function, "before_freeze"))
+    return function
+
+
+def after_thaw(function: Thaw) -> Thaw:
+    """
+    Run *function* before every invocation but the first, with the seconds since the environment last came to rest.
+
+    That is a fraction of a millisecond when the next event was waiting, or
+    hours. It runs before the before_invoke hooks, within the time of the
+    handler. If it raises, that is logged, and the invocation goes on.
+    """
+    PROCESS_HOOKS.thaw.append(_callable(function, "after_thaw"))
+    return function
+
+
+def on_task_failed(function: TaskFailed) -> TaskFailed:
+    """
+    Run *function* with a `TaskReport` for each piece of background work that was lost.
+
+    That is what failed, was dropped or abandoned, or cancelled because its
+    time was up. It runs after the drain, in what time is left; if it raises,
+    that is logged.
+    """
+    PROCESS_HOOKS.task_failed.append(_callable(function, "on_task_failed"))
     return function
 
 

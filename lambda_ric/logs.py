@@ -20,9 +20,10 @@ from .streams import JSON_FRAMES, TEXT_FRAMES, FrameSink, LineStream, StreamSink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, TextIO
 
-    from .background_task import Summary
+    from .background_task import BackgroundTask, Summary
     from .settings import Settings
 
 log = logging.getLogger("lambda_ric.logs")
@@ -214,6 +215,14 @@ class Logs:
         else:
             text = summary.text() + "\n"
         self._sink.log_event(text, self._frames[level].to_bytes(4, "big"))
+
+    def metrics(self, namespace: str, tasks: Sequence[BackgroundTask], request_id: str) -> None:
+        """Write what became of *tasks* for CloudWatch, whatever the level of the log is."""
+        from .metrics import documents  # most functions want none
+
+        function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        for document in documents(tasks, namespace, function_name, request_id, time.time()):
+            self._sink.log_event(_json_line(document), self._frames[logging.INFO].to_bytes(4, "big"))
 
     def flush(self) -> None:
         """Write what is still held back; else it would come out in the next invocation."""

@@ -1,12 +1,13 @@
 """
 The loop: next → invoke → response → after the response → next.
 
-    GET next ──▶ before_invoke hooks ──▶ handler ──▶ POST response or error
+    GET next ──▶ after_thaw, before_invoke hooks ──▶ handler ──▶ POST response or error
       ▲                                                  │  the caller has its answer from here on
       │            1. the rest of an @after_response generator handler
       │            2. the hooks named by @after_response(...)
       │            3. after_invoke hooks
       │            4. everything handed to wait_until, until the set is empty
+      │            5. before_freeze hooks
       └── logs flushed ◀── one BACKGROUND line ◀─────────┘
 
 Everything here happens on the main thread, one invocation at a time.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import time
 from contextvars import copy_context
 from functools import partial
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    from .children import Children
     from .client import RuntimeClient
     from .protocol import Invocation
     from .settings import Settings
@@ -66,7 +69,7 @@ class Runtime:
         codec: Codec | None = None,
         event_loop: EventLoop | None = None,
     ) -> None:
-        self._handler = handler
+        self._handler = _consuming(handler)
         self._client = client
         self._settings = settings
         self._logs = logs
@@ -77,12 +80,22 @@ class Runtime:
         self.event_loop = event_loop or EventLoop(Interrupt())
         self._grace = settings.deadline_margin / 4
         self._abandoned: list[BackgroundTask] = []
+        self._resting_since = 0.0
+        self._watches_children = self._has_forked = False
+        self._children: Children | None = None
+        self.failed = False
+        """Whether the last invocation did."""
 
     def start(self) -> None:
         """Run the on_startup hooks; raises what they raise."""
         for hook in self._hooks.startup:
             self.event_loop.begin_invocation()
             self._resolve(hook())
+        if self._settings.children != "ignore":
+            os.register_at_fork(after_in_parent=self._forked)
+            self._watches_children = True  # and not in a test, whose processes are its own business
+            if self._may_have_children():
+                self._known_children().keep()
 
     def run(self, next_event: Callable[[], Invocation]) -> NoReturn:
         """
@@ -94,7 +107,7 @@ class Runtime:
                 invocation has been told so; or *next_event* did.
         """
         while True:
-            self.serve(next_event())
+            self.failed = self.serve(next_event())[0].error is not None
 
     def shut_down(self) -> None:
         """Run the on_shutdown hooks, the last registered first, in the time that Lambda gives; never raises."""
@@ -129,9 +142,13 @@ class Runtime:
         soft_deadline, until = self._time_limits(invocation)
         outcome = self._invoke(handover, soft_deadline, until)
         tasks = self._after(outcome, handover, until)
+        if self._watches_children and self._may_have_children():
+            self._known_children().look(self._grace)
         self._logs.flush()
         if isinstance(outcome.error, (SystemExit, KeyboardInterrupt)):
             raise outcome.error
+        if self._hooks.thaw:
+            self._resting_since = time.time()
         return outcome, tasks
 
     def _time_limits(self, invocation: Invocation) -> tuple[float, float]:
@@ -143,9 +160,14 @@ class Runtime:
             return math.inf, until
         return invocation.deadline - min(self._settings.soft_deadline, left / 2), until
 
+    def until(self, invocation: Invocation) -> float:
+        """Return when work in the handler's time has to end for its answer to be in time, in seconds since 1970."""
+        return min(self._time_limits(invocation)) - 2 * self._grace
+
     def make_background(self, invocation: Invocation) -> Background:
         """Return a registry for the work of *invocation* after its response."""
-        return Background(invocation, self._settings, self.event_loop, self._spans)
+        reporting = bool(self._hooks.task_failed)
+        return Background(invocation, self._settings, self.event_loop, self._spans, reporting=reporting)
 
     def make_stream(self, invocation: Invocation) -> ResponseStream:
         """Return the way to answer *invocation* piece by piece."""
@@ -164,6 +186,8 @@ class Runtime:
             outcome.context = LambdaContext.of(invocation)
             outcome.event = self._codec.decode(invocation.body, invocation.content_type)
             with self.event_loop.interrupt.at(soft_deadline, again=max((until - soft_deadline) / 2, self._grace)):
+                if self._hooks.thaw and self._resting_since:
+                    self._thawed(invocation.received_at - self._resting_since)
                 for hook in self._hooks.before:
                     self._resolve(hook(outcome.event, outcome.context))
                 outcome.result = self._resolve(self._handler(outcome.event, outcome.context))
@@ -194,6 +218,15 @@ class Runtime:
             state = "succeeded" if outcome.error is None else "failed"
             self._spans.ended(invocation.request_id, "handler", self._settings.handler, state, started_at, ended_at)
         return outcome
+
+    def _thawed(self, seconds: float) -> None:
+        for hook in self._hooks.thaw:
+            try:
+                self._resolve(hook(max(seconds, 0.0)))
+            except TimeUp:
+                raise
+            except BaseException as error:
+                tell(log, logging.ERROR, "after_thaw hook %s failed", name_of(hook), exc_info=exc_info(error))
 
     def _end_stream(self, stream: ResponseStream, outcome: Outcome, invocation: Invocation, until: float) -> None:
         # A decorator may have caught what ended the stream: its caller has half of it all the same.
@@ -241,17 +274,29 @@ class Runtime:
             handover.background.run_now("hook", name_of(hook), partial(hook, outcome), until)
         while handover.rests:
             handover.rests.pop(0)(until)
-        if not (self._abandoned or self.event_loop.has_tasks) and handover.close_unused():
+        expected = self._hooks.freeze or self._abandoned or self.event_loop.has_tasks or handover.earlier
+        if not expected and handover.close_unused():
             return []
         background = handover.background
-        background.drain(until)
+        background.drain(until, succeeded=outcome.succeeded)
         if self._abandoned:
             self._wait_for_abandoned(until)
-        mentioned = [task for task in background.tasks if task.mentioned]
+        # These have their turn even when the work before them took all the time.
+        at_last = max(until, time.time() + self._grace)
+        registries = [*handover.earlier, background]
+        for report in [report for registry in registries for report in registry.reports]:
+            for told in self._hooks.task_failed:
+                background.run_now("hook", name_of(told), partial(told, report), at_last)
+        for rest in self._hooks.freeze:
+            background.run_now("hook", name_of(rest), rest, at_last)
+        tasks = [task for registry in registries for task in registry.tasks]
+        if self._settings.metrics_namespace:
+            self._logs.metrics(self._settings.metrics_namespace, tasks, handover.invocation.request_id)
+        mentioned = [task for task in tasks if task.mentioned]
         if mentioned:
             self._logs.summary(Summary(handover.invocation.request_id, mentioned, time.time() - started_at))
-            self._abandoned = background.abandoned()
-        return background.tasks
+            self._abandoned = [task for registry in registries for task in registry.abandoned()]
+        return tasks
 
     def _wait_for_abandoned(self, until: float) -> None:
         # Once only: a thread that hangs for good must not cost every later invocation its whole time.
@@ -265,6 +310,30 @@ class Runtime:
                     task.name,
                 )
         self._abandoned = []
+
+    def _forked(self) -> None:
+        self._has_forked = True
+
+    def _may_have_children(self) -> bool:
+        # To ask the system would take 2 µs. What subprocess starts is no fork.
+        return self._has_forked or "subprocess" in sys.modules or "multiprocessing" in sys.modules
+
+    def _known_children(self) -> Children:
+        if self._children is None:
+            from .children import Children  # most functions have none
+
+            self._children = Children(terminate=self._settings.children == "terminate")
+        return self._children
+
+
+def _consuming(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    # Where there are registered tasks, a queue may bring one. Without importing them: somebody else did, then.
+    tasks = sys.modules.get(f"{__package__}.tasks")
+    if tasks is None or not tasks.TASKS:
+        return handler
+    from .consumer import Consumer
+
+    return handler if isinstance(handler, Consumer) else Consumer(handler, tasks.TASKS)
 
 
 # The names and values of os.environ as it keeps them. To assign to it calls setenv, of which glibc keeps every value

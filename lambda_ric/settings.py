@@ -78,7 +78,9 @@ class Settings:
         self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
         self.handler = environ.get("_HANDLER", "")
         self.task_root = environ.get("LAMBDA_TASK_ROOT", "")
-        self.snap_start = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        self.recycled = read.choice("LAMBDA_RIC_RECYCLED", "no", ("no", "yes", "registered"))
+        snap_start = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        self.snap_start = snap_start and self.recycled == "no"  # the snapshot was taken of the process before
 
         self.json_logs = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
         self.log_level = environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
@@ -91,9 +93,16 @@ class Settings:
         self.soft_deadline = None if soft_ms is None else soft_ms / 1000
         self.max_threads = read.number("LAMBDA_RIC_MAX_THREADS", 16, 1, 1000)
         self.orphans = read.choice("LAMBDA_RIC_ORPHANS", "warn", ("warn", "adopt", "cancel"))
+        self.children = read.choice("LAMBDA_RIC_CHILDREN", "warn", ("warn", "terminate", "ignore"))
+        self.recycle_after = read.number_or_off("LAMBDA_RIC_RECYCLE_AFTER", 0, 1, 1_000_000_000) or 0
+        self.recycle_above_mb = read.number_or_off("LAMBDA_RIC_RECYCLE_ABOVE_MB", 0, 1, 1_000_000) or 0
+        self.recycle_on_error = read.choice("LAMBDA_RIC_RECYCLE_ON_ERROR", "off", ("on", "off")) == "on"
         self.ascii_json = read.choice("LAMBDA_RIC_JSON", "utf8", ("utf8", "ascii")) == "ascii"
         self.invoke_mode = read.choice("LAMBDA_RIC_INVOKE_MODE", "buffered", ("buffered", "response_stream"))
         self.error_causes = read.choice("LAMBDA_RIC_ERROR_CAUSES", "off", ("on", "off")) == "on"
+        self.metrics_namespace = read.matching(
+            "LAMBDA_RIC_METRICS_NAMESPACE", r"[\w./#:-]{1,255}", "letters, digits and ._/#:-, 255 at most"
+        )
         self.spans_fd = read.descriptor("LAMBDA_RIC_SPANS_FD")
 
         self.unknown = sorted(
@@ -128,6 +137,13 @@ class _Reader:
             return self.number(name, default, least, most)
         except ConfigurationError as error:
             raise ConfigurationError(f"{error}, or off") from None
+
+    def matching(self, name: str, pattern: str, expected: str) -> str:
+        """Return text that matches *pattern*, or an empty one when the variable is unset."""
+        text = self._text(name)
+        if text and not re.fullmatch(pattern, text, re.ASCII):
+            raise ConfigurationError(f"{name}={text!r} is not understood: expected {expected}")
+        return text
 
     def descriptor(self, name: str) -> int | None:
         """Return the number of a file descriptor, or None when the variable is unset."""

@@ -877,7 +877,7 @@ def test_summary_is_one_event_of_json(serve: Serve) -> None:
     assert failed["requestId"] == served.api.events[0].request_id
     assert failed["background"].pop("durationMs") > 0
     assert failed["background"] == {
-        "tasks": 2, "succeeded": 1, "failed": 1, "cancelled": 0, "abandoned": 0, "dropped": 0,
+        "tasks": 2, "succeeded": 1, "overflowed": 0, "failed": 1, "cancelled": 0, "abandoned": 0, "dropped": 0,
         "names": {"failed": ["send_receipt"]},
     }  # fmt: skip
     assert succeeded["background"]["names"] == {}

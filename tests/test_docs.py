@@ -95,6 +95,7 @@ def test_python_example_runs(page: str, source: str, monkeypatch: pytest.MonkeyP
         return
     hooks = Hooks()
     monkeypatch.setattr("lambda_ric.hooks.PROCESS_HOOKS", hooks)
+    monkeypatch.setattr("lambda_ric.tasks.TASKS", {})
     names: dict[str, Any] = {"__name__": "example"}
 
     exec(compile(source, "example", "exec"), names)

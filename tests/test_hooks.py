@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lambda_ric import Outcome, after_invoke, before_invoke, on_startup
-from lambda_ric.hooks import PROCESS_HOOKS, Hooks, on_shutdown
+from lambda_ric import Outcome, after_invoke, after_thaw, before_freeze, before_invoke, on_shutdown, on_startup
+from lambda_ric.hooks import PROCESS_HOOKS, Hooks
 from lambda_ric.testing import invoke
 from tests.conftest import Serve, Served
 
@@ -281,7 +281,7 @@ def test_context_variables_that_a_hook_before_sets_reach_the_handler_and_the_hoo
     assert printed(served) == ["found none", "left a", "found none", "left b"]
 
 
-@pytest.mark.parametrize("decorator", [on_startup, before_invoke, after_invoke, on_shutdown])
+@pytest.mark.parametrize("decorator", [on_startup, after_thaw, before_invoke, after_invoke, before_freeze, on_shutdown])
 def test_decorator_returns_the_function_and_registers_it(decorator: Callable[[Any], Any]) -> None:
     """What is decorated can still be called, and tested, as it is."""
 
@@ -295,7 +295,7 @@ def test_decorator_returns_the_function_and_registers_it(decorator: Callable[[An
             registered[:] = [hook for hook in registered if hook is not function]
 
 
-@pytest.mark.parametrize("decorator", [on_startup, before_invoke, after_invoke, on_shutdown])
+@pytest.mark.parametrize("decorator", [on_startup, after_thaw, before_invoke, after_invoke, before_freeze, on_shutdown])
 def test_what_is_no_function_is_refused(decorator: Callable[[Any], Any]) -> None:
     """At import, where the mistake was made."""
     with pytest.raises(TypeError, match=f"@{decorator.__name__} takes a function, not 'str'"):

@@ -16,9 +16,11 @@ from lambda_ric import protocol
 from lambda_ric.client import RuntimeClient
 from lambda_ric.connection import Connection
 from lambda_ric.errors import AnswerRefusedError, ConnectionLostError, MalformedReplyError, RuntimeAPIError
+from lambda_ric.event_loop import EventLoop
 from lambda_ric.failures import Failure
 from lambda_ric.hooks import Hooks
 from lambda_ric.httpx_connection import HttpxConnection
+from lambda_ric.interrupt import Interrupt
 from lambda_ric.logs import Logs
 from lambda_ric.protocol import NEXT
 from lambda_ric.runtime import Runtime
@@ -101,9 +103,7 @@ def test_refused_poll_ends_the_process(status: int, client: RuntimeClient, respx
 
 
 @pytest.mark.parametrize("status", [302, 400, 403, 410, 413])
-def test_refused_answer_lets_the_loop_go_on(
-    status: int, client: RuntimeClient, respx_mock: respx.MockRouter
-) -> None:
+def test_refused_answer_lets_the_loop_go_on(status: int, client: RuntimeClient, respx_mock: respx.MockRouter) -> None:
     """Parity 46."""
     respx_mock.post(f"{URL}/init/error").respond(status, text="no")
 
@@ -255,9 +255,11 @@ def test_stream_goes_beside_the_client(http: httpx.Client) -> None:
         connection = HttpxConnection(http, address)
         client = RuntimeClient(connection)
         settings = Settings({})
-        runtime = Runtime(handler, client, settings, Logs(settings), Hooks())
+        event_loop = EventLoop(Interrupt())
+        runtime = Runtime(handler, client, settings, Logs(settings), Hooks(), event_loop=event_loop)
         with pytest.raises(RuntimeAPIError, match="410"):
             runtime.run(client.next)
+        event_loop.close()
         connection.close()
 
     assert [post.body for post in api.posts] == [b"false", b"half"]

@@ -20,11 +20,12 @@ HEAVY = {
     "inspect", "pathlib", "sniffio", "ssl", "subprocess", "tempfile", "typing", "typing_extensions", "urllib.parse",
     "uuid",
 }  # fmt: skip
+_ADAPTERS = (
+    "asgi", "children", "consumer", "envelope", "extension", "http_events", "lifespan", "metrics", "overflow",
+    "recycling", "reports", "streaming", "supervision", "synchronous", "tasks", "wsgi",
+)  # fmt: skip
 # What a function asks for by using it.
-ADAPTERS = {
-    f"lambda_ric.{name}"
-    for name in ("asgi", "extension", "http_events", "lifespan", "streaming", "synchronous", "wsgi")
-}
+ADAPTERS = {f"lambda_ric.{name}" for name in _ADAPTERS}
 TOOLS = {"lambda_ric.cli", "lambda_ric.emulator", "lambda_ric.httpx_connection", "lambda_ric.testing"}
 
 

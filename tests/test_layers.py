@@ -18,13 +18,16 @@ PACKAGE = Path(lambda_ric.__file__).parent
 
 ROWS = [
     ["errors", "version", "interrupt", "spans", "streams", "background_task"],
-    ["settings", "failures", "handlers", "payloads"],
+    ["settings", "failures", "handlers", "payloads", "envelope", "metrics"],
     ["protocol", "threads", "http_events"],
-    ["context", "client", "connection"],
-    ["hooks", "event_loop", "logs", "httpx_connection", "extension"],
-    ["background", "streaming"],
+    ["context", "client", "connection", "reports", "overflow", "children"],
+    ["hooks", "event_loop", "logs", "httpx_connection", "extension", "recycling"],
+    ["tasks", "streaming"],
+    ["supervision"],
+    ["background"],
     ["handover", "lifespan"],
-    ["runtime", "synchronous", "asgi"],
+    ["consumer", "synchronous", "asgi"],
+    ["runtime"],
     ["entry", "wsgi"],
     ["__init__"],
     ["__main__", "testing", "emulator"],
@@ -37,11 +40,13 @@ TOOLS = {"testing", "emulator", "cli"}
 KNOWN_TO = {
     "anyio": {"emulator", "cli"},
     "a2wsgi": {"wsgi"},
-    "asyncio": {"event_loop", "background", "asgi", "lifespan", "streaming", "emulator", "cli"},
+    "asyncio": {"event_loop", "background", "supervision", "asgi", "lifespan", "streaming", "emulator", "cli"},
+    "botocore": {"overflow"},
     "h11": {"emulator"},
-    "httpx": {"httpx_connection", "emulator", "cli"},
-    "signal": {"interrupt", "extension", "emulator", "cli"},
+    "httpx": {"httpx_connection", "overflow", "emulator", "cli"},
+    "signal": {"interrupt", "extension", "children", "recycling", "emulator", "cli"},
     "snapshot_restore_py": {"entry"},
+    "typing_extensions": {"tasks"},
     "socket": {"connection", "emulator"},
 }
 

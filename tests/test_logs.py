@@ -793,7 +793,8 @@ def test_summary_of_background_work_as_json(serve: Serve) -> None:
 
     assert (summary["level"], summary["requestId"]) == ("WARNING", ID)
     assert summary["background"] | {"durationMs": 0} == {
-        "durationMs": 0, "tasks": 2, "succeeded": 1, "failed": 1, "cancelled": 0, "abandoned": 0, "dropped": 0,
+        "durationMs": 0, "tasks": 2, "succeeded": 1, "overflowed": 0, "failed": 1, "cancelled": 0, "abandoned": 0,
+        "dropped": 0,
         "names": {"failed": ["int"]},
     }  # fmt: skip
 

@@ -16,8 +16,9 @@ PACKAGE = Path(lambda_ric.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 PUBLIC = [
-    "BackgroundTask", "Codec", "LambdaContext", "Outcome", "Payload", "StreamingResponse", "__version__",
-    "after_invoke", "after_response", "before_invoke", "blocking", "on_shutdown", "on_startup", "run", "wait_until",
+    "BackgroundTask", "Codec", "LambdaContext", "Outcome", "Payload", "StreamingResponse", "TaskReport",
+    "__version__", "after_invoke", "after_response", "after_thaw", "before_freeze", "before_invoke", "blocking",
+    "on_shutdown", "on_startup", "on_task_failed", "run", "task", "wait_until",
 ]  # fmt: skip
 
 

@@ -88,8 +88,14 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "soft_deadline": 0.4,
         "max_threads": 16,
         "orphans": "warn",
+        "children": "warn",
+        "recycle_after": 0,
+        "recycle_above_mb": 0,
+        "recycle_on_error": False,
+        "recycled": "no",
         "ascii_json": False,
         "invoke_mode": "buffered",
+        "metrics_namespace": "",
         "error_causes": False,
         "spans_fd": None,
         "unknown": [],
@@ -107,9 +113,17 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         ("LAMBDA_RIC_SOFT_DEADLINE_MS", "OFF", "soft_deadline", None),
         ("LAMBDA_RIC_MAX_THREADS", "1", "max_threads", 1),
         ("LAMBDA_RIC_ORPHANS", "Adopt", "orphans", "adopt"),
+        ("LAMBDA_RIC_CHILDREN", "terminate", "children", "terminate"),
+        ("LAMBDA_RIC_RECYCLE_AFTER", "1000", "recycle_after", 1000),
+        ("LAMBDA_RIC_RECYCLE_AFTER", "off", "recycle_after", 0),
+        ("LAMBDA_RIC_RECYCLE_ABOVE_MB", "200", "recycle_above_mb", 200),
+        ("LAMBDA_RIC_RECYCLE_ABOVE_MB", "off", "recycle_above_mb", 0),
+        ("LAMBDA_RIC_RECYCLE_ON_ERROR", "on", "recycle_on_error", True),
+        ("LAMBDA_RIC_RECYCLED", "registered", "recycled", "registered"),
         ("LAMBDA_RIC_JSON", "ascii", "ascii_json", True),
         ("LAMBDA_RIC_INVOKE_MODE", "RESPONSE_STREAM", "invoke_mode", "response_stream"),
         ("LAMBDA_RIC_ERROR_CAUSES", "on", "error_causes", True),
+        ("LAMBDA_RIC_METRICS_NAMESPACE", "shop/orders", "metrics_namespace", "shop/orders"),
         ("LAMBDA_RIC_SPANS_FD", "7", "spans_fd", 7),
         ("_LAMBDA_TELEMETRY_LOG_FD", "62", "telemetry_fd", 62),
         ("_HANDLER", "app.handler", "handler", "app.handler"),
@@ -132,9 +146,15 @@ def test_setting_is_read_from_its_variable(variable: str, text: str, attribute: 
         ("LAMBDA_RIC_SOFT_DEADLINE_MS", "never", "a number from 0 to 1800000, or off"),
         ("LAMBDA_RIC_MAX_THREADS", "0", "a number from 1 to 1000"),
         ("LAMBDA_RIC_ORPHANS", "kill", "warn, adopt, cancel"),
+        ("LAMBDA_RIC_CHILDREN", "kill", "warn, terminate, ignore"),
+        ("LAMBDA_RIC_RECYCLE_AFTER", "0", "a number from 1 to 1000000000, or off"),
+        ("LAMBDA_RIC_RECYCLE_ABOVE_MB", "1GB", "a number from 1 to 1000000, or off"),
+        ("LAMBDA_RIC_RECYCLE_ON_ERROR", "true", "on, off"),
+        ("LAMBDA_RIC_RECYCLED", "true", "no, yes, registered"),
         ("LAMBDA_RIC_JSON", "utf-8", "utf8, ascii"),
         ("LAMBDA_RIC_INVOKE_MODE", "stream", "buffered, response_stream"),
         ("LAMBDA_RIC_ERROR_CAUSES", "true", "on, off"),
+        ("LAMBDA_RIC_METRICS_NAMESPACE", "my shop", "letters, digits and ._/#:-, 255 at most"),
         ("LAMBDA_RIC_SPANS_FD", "stdout", "a number from 0 to 2147483647"),
         ("_LAMBDA_TELEMETRY_LOG_FD", "none", "a number from 0 to 2147483647"),
     ],
@@ -188,3 +208,10 @@ def test_log_level_is_read_in_any_case(text: str, level: str) -> None:
 def test_only_snap_start_waits_for_a_restore(text: str, snap_start: bool) -> None:
     """Parity 10."""
     assert Settings({"AWS_LAMBDA_INITIALIZATION_TYPE": text}).snap_start is snap_start
+
+
+def test_process_that_replaces_another_waits_for_no_restore() -> None:
+    """The other one has."""
+    environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "LAMBDA_RIC_RECYCLED": "yes"}
+
+    assert not Settings(environ).snap_start

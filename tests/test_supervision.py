@@ -1,0 +1,498 @@
+"""Registered tasks in the drain: attempts, time, how many at once, and the queue for what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from lambda_ric import task, wait_until
+from lambda_ric.envelope import Envelope
+from lambda_ric.tasks import TASKS
+from lambda_ric.testing import Invoked, invoke
+
+# By a thread: the runtime interrupts with SIGALRM itself.
+pytestmark = pytest.mark.timeout(60, method="thread")
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    before = dict(TASKS)
+    yield
+    TASKS.clear()
+    TASKS.update(before)
+
+
+class Queue:
+    """A sink that keeps what it is sent, but for what it refuses."""
+
+    def __init__(self, refuse: str = "", error: BaseException | None = None) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.seconds: list[float] = []
+        self._refuse = refuse
+        self._error = error
+
+    def check(self, envelope: Envelope) -> None:
+        if len(envelope.encode()) > 10_000:
+            raise ValueError("too large for this queue")
+
+    def send(self, envelopes: Sequence[Envelope], within: float) -> list[tuple[Envelope, str]]:
+        self.seconds.append(within)
+        if self._error is not None:
+            raise self._error
+        if self._refuse:
+            return [(envelope, self._refuse) for envelope in envelopes]
+        self.taken += [json.loads(envelope.encode()) for envelope in envelopes]
+        return []
+
+
+def run(*calls: Callable[[], Any], timeout: float = 10.0, fail: bool = False, margin_ms: int = 200) -> Invoked:
+    """Invoke a handler that hands *calls* over, and return what became of them."""
+
+    def handler(event: Any, context: Any) -> None:
+        for call in calls:
+            call()
+        if fail:
+            raise ValueError("the handler failed")
+
+    return invoke(handler, timeout=timeout, environ={"LAMBDA_RIC_DEADLINE_MARGIN_MS": str(margin_ms)})
+
+
+def states(invoked: Invoked) -> list[str]:
+    return [task.state for task in invoked.tasks]
+
+
+def never() -> float:
+    """Wait no time between attempts."""
+    return 0.0
+
+
+# Attempts...
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_task_is_tried_again_until_it_succeeds(asynchronous: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Each failed attempt is one warning; only what fails for good is an error."""
+    attempts: list[str] = []
+
+    def work(order: str) -> str:
+        attempts.append(order)
+        if len(attempts) < 3:
+            raise ConnectionError("not now")
+        return "sent"
+
+    async def work_async(order: str) -> str:
+        return work(order)
+
+    send = task(name="send", retries=2, backoff=0)(work_async if asynchronous else work)
+
+    invoked = run(lambda: wait_until(send, "o-17"))
+
+    assert attempts == ["o-17"] * 3
+    assert states(invoked) == ["succeeded"]
+    assert invoked.tasks[0].result() == "sent"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "failed, attempt 1 of 3" in caplog.text
+    assert "ConnectionError: not now" in caplog.text
+
+
+def test_task_that_fails_at_every_attempt_has_failed_with_the_last_error(caplog: pytest.LogCaptureFixture) -> None:
+    """And is an error in the log, once."""
+    errors = iter([ValueError("first"), ValueError("last")])
+
+    @task(name="send", retries=1, backoff=0)
+    def send() -> None:
+        raise next(errors)
+
+    invoked = run(lambda: wait_until(send))
+
+    assert states(invoked) == ["failed"]
+    assert str(invoked.tasks[0].exception()) == "last"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+
+
+def test_coroutine_that_takes_longer_than_its_timeout_is_an_attempt_that_failed() -> None:
+    """It is cancelled, and tried again as after any error."""
+    begun: list[int] = []
+
+    @task(name="send", timeout=0.05, retries=1, backoff=0)
+    async def send() -> None:
+        begun.append(1)
+        await asyncio.sleep(60)
+
+    invoked = run(lambda: wait_until(send))
+
+    assert len(begun) == 2
+    assert states(invoked) == ["failed"]
+    assert isinstance(invoked.tasks[0].exception(), TimeoutError)
+
+
+def test_system_exit_of_a_task_is_no_reason_to_try_again() -> None:
+    """Whoever exits does not want to go on."""
+    begun: list[int] = []
+
+    @task(name="send", retries=5, backoff=0)
+    def send() -> None:
+        begun.append(1)
+        raise SystemExit(1)
+
+    assert states(run(lambda: wait_until(send))) == ["failed"]
+    assert len(begun) == 1
+
+
+# Time...
+
+
+def test_task_whose_timeout_does_not_fit_goes_to_its_queue_without_being_started() -> None:
+    """With its arguments, as the first attempt, and with where it comes from."""
+    queue = Queue()
+
+    @task(name="send", timeout=20, overflow=queue)
+    def send(order: str, *, copy: bool) -> None:
+        raise AssertionError("it was started")
+
+    invoked = run(lambda: wait_until(send, "o-17", copy=True), timeout=5)
+
+    assert states(invoked) == ["overflowed"]
+    (message,) = queue.taken
+    assert (message["task"], message["args"], message["kwargs"]) == ("send", ["o-17"], {"copy": True})
+    assert message["attempt"] == 1
+    assert message["origin"]["request_id"] == invoked.outcome.context.aws_request_id  # type: ignore[union-attr]
+
+
+def test_task_that_fits_runs_here_and_its_queue_gets_nothing() -> None:
+    """The queue is for what does not."""
+    queue = Queue()
+    done: list[str] = []
+
+    @task(name="send", timeout=5, overflow=queue)
+    def send(order: str) -> None:
+        done.append(order)
+
+    assert states(run(lambda: wait_until(send, "o-17"), timeout=20)) == ["succeeded"]
+    assert (done, queue.taken) == (["o-17"], [])
+
+
+def test_task_without_a_queue_is_tried_however_little_time_there_is() -> None:
+    """Else it would be lost for certain."""
+    done: list[int] = []
+
+    @task(name="send", timeout=20)
+    def send() -> None:
+        done.append(1)
+
+    assert states(run(lambda: wait_until(send), timeout=5)) == ["succeeded"]
+    assert done == [1]
+
+
+def test_task_without_a_timeout_is_expected_to_take_what_it_took_before() -> None:
+    """In this environment; the first time it is tried."""
+    queue = Queue()
+
+    @task(name="send", overflow=queue)
+    def send() -> None:
+        pass
+
+    first = run(lambda: wait_until(send))
+    send.record(30.0)
+    second = run(lambda: wait_until(send))
+
+    assert states(first) + states(second) == ["succeeded", "overflowed"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_task_that_is_running_when_the_time_is_up_goes_to_its_queue_as_the_next_attempt(asynchronous: bool) -> None:
+    """A coroutine is cancelled; a thread cannot be stopped, but what it does may never come to an end."""
+    queue = Queue()
+    over = threading.Event()
+
+    def work() -> None:
+        over.wait(30)
+
+    async def work_async() -> None:
+        await asyncio.sleep(30)
+
+    send = task(name="send", overflow=queue)(work_async if asynchronous else work)
+
+    invoked = run(lambda: wait_until(send), timeout=1)
+    over.set()
+
+    assert states(invoked) == ["overflowed"]
+    assert [message["attempt"] for message in queue.taken] == [2]
+
+
+def test_task_without_time_for_another_attempt_goes_to_its_queue_as_that_attempt() -> None:
+    """Rather than to fail here."""
+    queue = Queue()
+
+    @task(name="send", timeout=0.6, retries=3, backoff=0, overflow=queue)
+    def send() -> None:
+        time.sleep(0.4)
+        raise ConnectionError("not now")
+
+    invoked = run(lambda: wait_until(send), timeout=1)
+
+    assert states(invoked) == ["overflowed"]
+    assert [message["attempt"] for message in queue.taken] == [2]
+
+
+def test_several_that_do_not_fit_go_in_batches() -> None:
+    """One call of the sink is dearer than what it carries."""
+    queue = Queue()
+
+    @task(name="send", timeout=20, overflow=queue)
+    async def send(number: int) -> None:
+        raise AssertionError("it was started")
+
+    invoked = run(*[lambda number=number: wait_until(send, number) for number in range(30)], timeout=5)
+
+    assert states(invoked) == ["overflowed"] * 30
+    assert sorted(message["args"][0] for message in queue.taken) == list(range(30))
+    assert len(queue.seconds) < 30
+
+
+# What the queue does not take...
+
+
+@pytest.mark.parametrize("queue", [Queue(refuse="it is full"), Queue(error=OSError("it is full"))])
+def test_task_that_its_queue_refuses_is_dropped_and_logged_in_full(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the log can send it again."""
+
+    @task(name="send", timeout=20, overflow=queue)
+    def send(order: str) -> None:
+        raise AssertionError("it was started")
+
+    invoked = run(lambda: wait_until(send, "o-17"), timeout=5)
+
+    assert states(invoked) == ["dropped"]
+    (record,) = caplog.records
+    assert "it is full" in record.getMessage()
+    envelope = Envelope.decode(record.getMessage()[record.getMessage().index("{") :])
+    assert envelope is not None
+    assert (envelope.task, envelope.args) == ("send", ["o-17"])
+
+
+def test_arguments_are_kept_out_of_the_log_on_request(caplog: pytest.LogCaptureFixture) -> None:
+    """The name, the id and the origin remain."""
+    full = Queue(refuse="it is full")
+
+    @task(name="send", timeout=20, overflow=full, redact=True)
+    def send(card: str) -> None:
+        pass
+
+    @task(name="fail", on_failure=full, redact=True)
+    def fail(card: str) -> None:
+        raise ValueError("no")
+
+    run(lambda: wait_until(send, "4111"), lambda: wait_until(fail, "4111"), timeout=5)
+
+    lost = [record.getMessage() for record in caplog.records if "it is full" in record.getMessage()]
+    assert len(lost) == 2
+    assert "4111" not in caplog.text
+    assert all('"id":"' in text for text in lost)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_queue_is_made_ready_when_half_of_the_time_is_over_and_work_is_left_that_it_may_get(in_time: bool) -> None:
+    """Its first send is dear; a task that ends before that never pays for it."""
+    ready = threading.Event()
+
+    class Dear(Queue):
+        def prepare(self) -> None:
+            ready.set()
+
+    @task(name="send", overflow=Dear())
+    async def send() -> None:
+        if not in_time:
+            assert await asyncio.to_thread(ready.wait, 10)
+
+    assert states(run(lambda: wait_until(send), timeout=2)) == ["succeeded"]
+    assert ready.is_set() != in_time
+
+
+def test_sink_that_does_not_come_back_costs_the_environment_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Its task counts as dropped, when the time that is kept for queues is over."""
+    over = threading.Event()
+
+    class Hanging(Queue):
+        def send(self, envelopes: Sequence[Envelope], within: float) -> list[tuple[Envelope, str]]:
+            over.wait(30)
+            return []
+
+    @task(name="send", timeout=20, overflow=Hanging())
+    def send() -> None:
+        pass
+
+    before = time.time()
+    invoked = run(lambda: wait_until(send), timeout=1)
+    over.set()
+
+    assert states(invoked) == ["dropped"]
+    assert time.time() - before < 1
+    assert "no time left" in caplog.text
+
+
+def test_argument_that_no_queue_can_carry_is_an_error_where_it_is_handed_over() -> None:
+    """And not at the deadline; a task without a queue takes anything."""
+
+    @task(name="send", overflow=Queue())
+    def send(order: object) -> None:
+        pass
+
+    @task(name="keep")
+    def keep(order: object) -> None:
+        pass
+
+    refused: list[BaseException] = []
+
+    def hand_over(order: object) -> None:
+        try:
+            wait_until(send, order)
+        except (TypeError, ValueError) as error:
+            refused.append(error)
+
+    invoked = run(lambda: hand_over(object()), lambda: hand_over("x" * 20_000), lambda: wait_until(keep, object()))
+
+    assert [type(error) for error in refused] == [TypeError, ValueError]
+    assert "argument 1" in str(refused[0])
+    assert states(invoked) == ["succeeded"]
+
+
+# When, and how many...
+
+
+@pytest.mark.parametrize(
+    ("on", "fail", "runs"),
+    [("success", False, True), ("success", True, False), ("error", False, False), ("error", True, True)],
+)
+def test_task_for_one_outcome_runs_after_that_only(on: Any, fail: bool, runs: bool) -> None:
+    """After the other it was never wanted, and the log says nothing of it."""
+    done: list[int] = []
+
+    @task(name="send", on=on)
+    def send() -> None:
+        done.append(1)
+
+    invoked = run(lambda: wait_until(send), fail=fail)
+
+    assert (done, states(invoked)) == (([1], ["succeeded"]) if runs else ([], []))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_no_more_run_at_once_than_the_policy_allows_and_others_are_not_held_up(asynchronous: bool) -> None:
+    """Here two of five, and one of another kind that the first ones wait for."""
+    running = most = 0
+    lock = threading.Lock()
+    two_run, other_has_run = threading.Event(), threading.Event()
+
+    def enter() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == 2:
+                two_run.set()
+
+    def leave() -> None:
+        nonlocal running
+        with lock:
+            running -= 1
+
+    def work() -> None:
+        enter()
+        assert other_has_run.wait(10)
+        leave()
+
+    async def work_async() -> None:
+        enter()
+        await asyncio.to_thread(other_has_run.wait, 10)
+        leave()
+
+    def other() -> None:
+        assert two_run.wait(10)
+        other_has_run.set()
+
+    send = task(name="send", max_concurrency=2)(work_async if asynchronous else work)
+
+    invoked = run(*[lambda: wait_until(send)] * 5, lambda: wait_until(other))
+
+    assert states(invoked) == ["succeeded"] * 6
+    assert most == 2
+
+
+def test_call_with_a_key_that_there_has_been_is_the_same_task() -> None:
+    """In one invocation; the next one begins anew."""
+    done: list[tuple[str, int]] = []
+
+    @task(name="index", dedupe_key=lambda document, version: document)
+    def index(document: str, version: int) -> None:
+        done.append((document, version))
+
+    calls = [("a", 1), ("a", 2), ("b", 1)]
+    handles: list[Any] = []
+
+    invoked = run(*[lambda call=call: handles.append(wait_until(index, *call)) for call in calls])
+    run(lambda: wait_until(index, "a", 3))
+
+    assert handles[0] is handles[1]
+    assert states(invoked) == ["succeeded"] * 2
+    assert sorted(done) == [("a", 1), ("a", 3), ("b", 1)]
+
+
+def test_task_handed_over_by_a_task_goes_by_its_policy_too() -> None:
+    """Also when the drain is on already."""
+    queue = Queue()
+    wanted: list[str] = []
+
+    @task(name="send", timeout=20, overflow=queue)
+    def send(order: str) -> None:
+        raise AssertionError("it was started")
+
+    @task(name="only-after-errors", on="error")
+    def complain() -> None:
+        wanted.append("no")
+
+    @task(name="plan")
+    def plan() -> None:
+        wait_until(send, "o-17")
+        wait_until(complain)
+
+    invoked = run(lambda: wait_until(plan), timeout=5)
+
+    assert sorted(states(invoked)) == ["overflowed", "succeeded"]
+    assert len(queue.taken) == 1
+    assert wanted == []
+
+
+def test_every_task_ends_in_exactly_one_way() -> None:
+    """Handed over is succeeded, overflowed, failed, cancelled, abandoned and dropped."""
+    queue, full = Queue(), Queue(refuse="it is full")
+    over = threading.Event()
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    succeeding = task(name="succeeding")(lambda: None)
+    failing = task(name="failing", retries=1, backoff=0)(fails)
+    overflowing = task(name="overflowing", timeout=20, overflow=queue)(lambda: None)
+    dropped = task(name="dropped", timeout=20, overflow=full)(lambda: None)
+    hanging = task(name="hanging")(lambda: over.wait(30))
+
+    async def sleep() -> None:
+        await asyncio.sleep(30)
+
+    sleeping = task(name="sleeping")(sleep)
+    kinds = [succeeding, failing, overflowing, dropped, hanging, sleeping]
+
+    invoked = run(*[lambda kind=kind: wait_until(kind) for kind in kinds], timeout=1.5)
+    over.set()
+
+    assert states(invoked) == ["succeeded", "failed", "overflowed", "dropped", "abandoned", "cancelled"]
