@@ -246,10 +246,10 @@ class Background:
         self._start_threads()
         while True:
             with self._changed:
-                in_time = time.time() < until
+                in_time = time.time() < self._until
                 if self._unfinished and in_time:
                     if not (self._coroutines or self._awaited):
-                        self._changed.wait(min(until - time.time(), _AN_HOUR))
+                        self._changed.wait(min(self._until - time.time(), _AN_HOUR))
                         continue
                 elif not (in_time and self._adopt_orphans()):
                     self._closed = in_time  # what is stopped now may still hand work over: it is dropped by name
@@ -269,6 +269,13 @@ class Background:
         for task in self.tasks:
             if task.state != ABANDONED:
                 task.let_go()
+
+    def hurry(self, until: float) -> None:
+        """End the drain at *until* already; a signal handler may call it."""
+        with self._changed:
+            self._until = min(self._until, until)
+            self._changed.notify_all()
+            self._wake_loop()
 
     def _report(self) -> None:
         if not (self._reporting or self._supervision is not None):

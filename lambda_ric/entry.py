@@ -135,7 +135,7 @@ def _recycling(settings: Settings) -> Recycling | None:
 
 
 def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, settings: Settings, recycling: Recycling | None) -> int:
-    extension = _extension(settings) if PROCESS_HOOKS.shutdown else None
+    extension = _extension(settings, runtime) if PROCESS_HOOKS.shutdown or _work_may_overflow() else None
     next_event = client.next
     if recycling is not None:
         recycling.initialised()
@@ -164,10 +164,16 @@ def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, settings: Settin
     return code
 
 
-def _extension(settings: Settings) -> Extension:
+def _work_may_overflow() -> bool:
+    # Without importing tasks: whoever has one did.
+    tasks = sys.modules.get(f"{__package__}.tasks")
+    return tasks is not None and any(task.overflow is not None for task in tasks.TASKS.values())
+
+
+def _extension(settings: Settings, runtime: Runtime) -> Extension:
     from .extension import Extension  # only functions that have something to do at the end load it
 
-    extension = Extension()
+    extension = Extension(runtime.hurry)
     if settings.recycled == "no":  # else registration is closed
         extension.register(settings.runtime_api)
     return extension

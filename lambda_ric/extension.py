@@ -34,11 +34,12 @@ class Extension:
     """
     Ends the wait for an event at a SIGTERM.
 
-    What is being done meanwhile, an invocation with its background work, is
-    not disturbed: the loop ends after it, if Lambda gives it the time.
+    When there is an invocation, *hurry* is called, and the loop ends after it
+    if Lambda gives it the time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        self._hurry = hurry
         self._poll: StreamedBody | None = None
         self._has_to_end = self._waits = False
         self._handler = self._on_sigterm
@@ -104,6 +105,7 @@ class Extension:
         self._has_to_end = True
         if self._waits:
             raise SystemExit
+        self._hurry()
 
     def _give_up(self) -> None:
         if signal.getsignal(signal.SIGTERM) == self._handler:

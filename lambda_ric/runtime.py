@@ -80,6 +80,8 @@ class Runtime:
         self.event_loop = event_loop or EventLoop(Interrupt())
         self._grace = settings.deadline_margin / 4
         self._abandoned: list[BackgroundTask] = []
+        self._draining: Background | None = None
+        self._ends_at = math.inf
         self._resting_since = 0.0
         self._watches_children = self._has_forked = False
         self._children: Children | None = None
@@ -108,6 +110,12 @@ class Runtime:
         """
         while True:
             self.failed = self.serve(next_event())[0].error is not None
+
+    def hurry(self) -> None:
+        """Bring the invocation to its end, since the process has to end; a signal handler may call it."""
+        self._ends_at = time.time() + SHUTDOWN_TIME / 3
+        if self._draining is not None:
+            self._draining.hurry(self._ends_at)
 
     def shut_down(self) -> None:
         """Run the on_shutdown hooks, the last registered first, in the time that Lambda gives; never raises."""
@@ -268,6 +276,7 @@ class Runtime:
 
     def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
         started_at = time.time()
+        until = min(until, self._ends_at)
         for name, go_on in handover.continuations:
             handover.background.run_now("continuation", name, partial(go_on, outcome), until)
         for hook in (*handover.hooks_after(outcome), *self._hooks.after):
@@ -277,8 +286,9 @@ class Runtime:
         expected = self._hooks.freeze or self._abandoned or self.event_loop.has_tasks or handover.earlier
         if not expected and handover.close_unused():
             return []
-        background = handover.background
-        background.drain(until, succeeded=outcome.succeeded)
+        self._draining = background = handover.background
+        background.drain(min(until, self._ends_at), succeeded=outcome.succeeded)
+        self._draining = None
         if self._abandoned:
             self._wait_for_abandoned(until)
         # These have their turn even when the work before them took all the time.

@@ -502,3 +502,53 @@ def handler(event, context): time.sleep({lasting} if event == "slow" else 0)
 
     assert invocation.status == "timeout"
     assert ("hook ran" in [line.text for line in invocation.logs]) == (lasting < 1)
+
+
+OVERFLOWING = """
+from lambda_ric import task
+
+class Queue:
+    def check(self, envelope): pass
+
+    def send(self, envelopes, within):
+        print("queue has", *[f"{envelope.task} attempt {envelope.attempt}" for envelope in envelopes])
+        return []
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def handler(event, context):
+    wait_until(work)
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    ["async def work():\n    end()\n    await asyncio.sleep(30)", "def work():\n    end()\n    time.sleep(30)"],
+    ids=["coroutine", "thread"],
+)
+def test_sigterm_hands_pending_tasks_over_and_no_more_events_are_served(
+    work: str, serve_and_end: Callable[..., Served]
+) -> None:
+    """With 300 ms left, what cannot be finished goes to its queue."""
+    source = f"{OVERFLOWING}\n@task(name='work', overflow=Queue())\n{work}\n"
+
+    served = serve_and_end(source, "event", "never")
+
+    assert "queue has work attempt 2" in served.lines
+    assert "Overflowed: 1 (work)" in served.summaries[0]
+    assert [post.request_id for post in served.posts if post.name == "response"] == [served.api.events[0].request_id]
+    assert served.exit_code == 0
+
+
+def test_task_with_an_overflow_has_the_end_announced(serve_and_end: Callable[..., Served]) -> None:
+    """Also without any on_shutdown function; a task without one needs no announcement."""
+    with_overflow = f"{OVERFLOWING}\n@task(name='work', overflow=Queue())\ndef work(): pass\n"
+    without = f"{OVERFLOWING}\n@task(name='work')\ndef work(): pass\n"
+
+    announced = serve_and_end(with_overflow, "event")
+    unannounced = serve_and_end(without, "event")
+
+    assert [request.name for request in announced.api.requests][:2] == ["register", "next"]
+    assert "register" not in [request.name for request in unannounced.api.requests]
+    assert (announced.exit_code, unannounced.exit_code) == (0, -signal.SIGTERM)
