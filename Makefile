@@ -10,7 +10,10 @@ ENVIRONMENTS := $(foreach pair,$(FOUND),$(firstword $(subst =, ,$(pair))))
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
 
-test: check $(ENVIRONMENTS:%=pytest-in-%) ## check, then run the tests on every version of Python found
+# Two at a time: the tests wait for processes more than they compute.
+test: lint ## check, and run the tests on every version of Python found
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line \
+		$(ENVIRONMENTS:%=types-in-%) $(ENVIRONMENTS:%=pytest-in-%)
 
 check: lint $(ENVIRONMENTS:%=types-in-%) ## lint, then check the types for every version of Python found
 
@@ -41,8 +44,9 @@ $(ENVIRONMENTS:%=types-in-%): types-in-%: %/ready
 	@echo "== mypy on $$($*/bin/python --version)"
 	@$*/bin/python -m mypy --no-error-summary
 
-# What looks at the page, at web frameworks, the documentation and the wire, where one version of Python shows what all do.
-ONCE := --ignore=tests/browser --ignore=tests/frameworks --ignore=tests/test_docs.py --ignore=tests/test_aws_cli.py \
+# What looks at the page, at other libraries, faults, the documentation and the wire, where one version of Python shows
+# what all do.
+ONCE := $(foreach path,browser decorators durability faults frameworks test_aws_cli.py test_docs.py,--ignore=tests/$(path)) \
 	--ignore-glob='*_conformance.py'
 
 $(ENVIRONMENTS:%=pytest-in-%): pytest-in-%: %/ready emulator browser

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ from .background_task import (
 )
 from .event_loop import EventLoop, discard, is_awaitable, is_coroutine_function, is_generator_function
 from .failures import exc_info
+from .forks import end_child_of
 from .interrupt import TimeUp
 from .spans import Spans
 from .streams import tell
@@ -94,6 +96,7 @@ class Background:
         self._succeeded: bool | None = None
         self._time_is_up = False
         self._grace = settings.deadline_margin / 4
+        self._process = os.getpid()
 
     # Handing work over...
 
@@ -485,6 +488,7 @@ class Background:
         return self._supervision is not None and self._supervision.overflow(task)
 
     def _fail(self, task: BackgroundTask, error: BaseException) -> None:
+        end_child_of(self._process, error)
         if task.is_out_of_time(error) and self._overflow(task):
             return
         tell(log, logging.ERROR, "background %s %s failed", task.kind, task.name, exc_info=exc_info(error))
@@ -493,6 +497,7 @@ class Background:
     def _end(
         self, task: BackgroundTask, state: str, result: Any = None, exception: BaseException | None = None
     ) -> None:
+        end_child_of(self._process)
         now = time.time()
         with self._changed:
             in_time = not task.done()

@@ -13,6 +13,7 @@ from .client import RuntimeClient
 from .connection import Connection
 from .errors import AnswerRefusedError, ConfigurationError, RuntimeAPIError
 from .failures import Failure
+from .forks import end_child_of
 from .handlers import extend_import_path, load_handler
 from .hooks import PROCESS_HOOKS
 from .logs import Logs
@@ -80,6 +81,7 @@ def run(
         print(f"[ERROR] {error}", file=sys.stderr)
         return EXIT_INIT_ERROR
     client = RuntimeClient(transport)
+    process = os.getpid()
     # For what goes wrong before the settings have been understood.
     logs = Logs(Settings({"AWS_LAMBDA_LOG_FORMAT": os.environ.get("AWS_LAMBDA_LOG_FORMAT", "")}))
     try:
@@ -89,6 +91,7 @@ def run(
         recycling = _recycling(settings)
         runtime = _start(handler, client, settings, logs, codec)
     except BaseException as error:  # whatever importing the function's code raises
+        end_child_of(process, error)
         code = _init_failed(error, client, logs)
     else:
         code = _serve(runtime, client, logs, settings, recycling)

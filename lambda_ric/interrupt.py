@@ -76,7 +76,7 @@ class Interrupt:
             return
         self._armed = True
         self._looks = 0
-        signal.setitimer(signal.ITIMER_REAL, seconds if seconds > _AT_ONCE else _AT_ONCE)
+        signal.setitimer(signal.ITIMER_REAL, seconds if seconds > _AT_ONCE else _AT_ONCE, _LOST)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,10 +111,10 @@ class Interrupt:
         if not self._armed:
             return
         if frame is not None and self._has_to_wait(frame):
-            signal.setitimer(signal.ITIMER_REAL, _A_MOMENT)
+            signal.setitimer(signal.ITIMER_REAL, _A_MOMENT, _LOST)
             return
         self._looks = 0
-        signal.setitimer(signal.ITIMER_REAL, max(self._again, _A_MOMENT))
+        signal.setitimer(signal.ITIMER_REAL, max(self._again, _A_MOMENT), _LOST)
         if self._cancel is None:
             raise TimeUp
         cancel, self._cancel = self._cancel, None
@@ -158,6 +158,8 @@ _LOCKING = frozenset(
 )
 _MAIN_THREAD = threading.main_thread().ident
 _A_MOMENT = 0.001
+# An alarm that goes off just before the main thread begins to wait for a lock wakes nobody: there is a next one.
+_LOST = 0.01
 _MOST_LOOKS = 100
 _ENOUGH_LOOKS_ALIKE = 5
 _AT_ONCE = 1e-6  # zero would switch the timer off

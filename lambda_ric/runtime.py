@@ -29,6 +29,7 @@ from .context import LambdaContext, current_invocation
 from .errors import AnswerRefusedError, HandlerTimeoutError
 from .event_loop import EventLoop, is_awaitable
 from .failures import Failure, exc_info
+from .forks import end_child_of
 from .handover import Handover, current_handover
 from .hooks import Hooks, Outcome
 from .interrupt import Interrupt, TimeUp, stopped_at
@@ -80,6 +81,7 @@ class Runtime:
         self.event_loop = event_loop or EventLoop(Interrupt())
         self._grace = settings.deadline_margin / 4
         self._abandoned: list[BackgroundTask] = []
+        self._process = os.getpid()
         self._draining: Background | None = None
         self._ends_at = math.inf
         self._resting_since = 0.0
@@ -208,6 +210,7 @@ class Runtime:
             self.event_loop.settle(self._grace)
         except BaseException as error:  # SystemExit too: the caller is told before the process ends
             outcome.error = error
+        end_child_of(self._process, outcome.error)
         ended_at = time.time()
         outcome.duration = ended_at - started_at
         try:

@@ -19,7 +19,7 @@ PACKAGE = Path(lambda_ric.__file__).parent
 ROWS = [
     ["errors", "version", "interrupt", "spans", "streams", "background_task"],
     ["settings", "failures", "handlers", "payloads", "envelope", "metrics"],
-    ["protocol", "threads", "http_events"],
+    ["protocol", "threads", "http_events", "forks"],
     ["context", "client", "connection", "reports", "overflow", "children"],
     ["hooks", "event_loop", "logs", "httpx_connection", "extension", "recycling"],
     ["tasks", "streaming"],

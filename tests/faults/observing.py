@@ -1,0 +1,232 @@
+"""
+What can be seen of a fault from outside: the answer, the log, and whether the same process serves the next event.
+
+Events come in pairs, one that is struck and a good one. As Lambda does, the
+process is killed at the deadline of an event.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.conftest import CLEAN_ENVIRONMENT
+from tests.fakes import ACCEPTED, END, Event, FakeRuntimeAPI, Request
+
+from .strikes import FAULTS
+
+PLACES = Path(__file__).parent / "places"
+OURS, AWS = "lambda_ric", "awslambdaric"
+SHORT, LONG = 1.0, 20.0
+
+GOES_ON = "goes on"
+HANGS = "hangs until the timeout"
+
+
+class Observed(NamedTuple):
+    """What one fault did."""
+
+    caller: str
+    end: str
+    log: str
+
+
+class Platform(FakeRuntimeAPI):
+    """Hands out *events*, and does to *process* what Lambda does; *logs* has what was written up to each poll."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, *events: Event, log: int, intercept: Instead | None = None) -> None:
+        super().__init__(*events, intercept=self._look)
+        self.logs: list[str] = []
+        self.timed_out = False
+        self.broken_off: list[Request] = []
+        self._instead = intercept
+        self._log = log
+        self._deadline: threading.Timer | None = None
+
+    def expect_poll(self, within: float) -> None:
+        """Kill the process if it does not ask for an event *within* so many seconds."""
+        self._deadline = threading.Timer(within, self._time_out)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def cut_log(self) -> None:
+        """Add what has been written since the last time."""
+        written = b""
+        try:
+            while data := os.read(self._log, 1 << 20):
+                written += data
+        except BlockingIOError:
+            pass
+        self.logs.append(written.decode())
+
+    def usual(self, request: Request, *, counts: bool = True) -> bytes:
+        """Return what *request* would be answered; the event in it is handed out if that *counts*."""
+        if request.method == "POST":
+            return ACCEPTED
+        return (self._left.pop(0) if counts else self._left[0]).encode()
+
+    def refuse(self) -> None:
+        """Listen no longer."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _look(self, request: Request) -> bytes | None:
+        if request.name == "next":
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self.cut_log()
+            if not self._left:
+                self.process.kill()  # how it would end is not the question any more
+                return END
+            self.expect_poll(self._left[0].timeout)
+        return self._instead(self, request) if self._instead is not None else None
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self.process.kill()
+
+    def _read(self, stream: Any, number: int) -> Request | None:
+        try:
+            request = super()._read(stream, number)
+        except (ValueError, AssertionError):  # the process has ended in the middle of a chunk
+            return None
+        if request is not None and len(request.body) < int(request.headers.get("content-length", 0)):
+            return None
+        return request
+
+    def _read_chunks(self, stream: Any, request: Request) -> None:
+        self.broken_off.append(request)
+        super()._read_chunks(stream, request)
+        self.broken_off.remove(request)
+
+
+Instead = Callable[[Platform, Request], "bytes | None"]
+
+
+def observe(
+    runtime: str,
+    handler: str,
+    events: Sequence[Event],
+    *,
+    init: float = LONG,
+    intercept: Instead | None = None,
+    env: dict[str, str] | None = None,
+) -> list[Observed]:
+    """Serve *events*, of which every other one is good, to the end of the process; say what became of each pair."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(writer, True)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+    platform = Platform(*events, log=reader, intercept=intercept)
+    with platform, tempfile.TemporaryDirectory() as directory:
+        platform.process = subprocess.Popen(
+            [sys.executable, "-m", runtime, handler],
+            cwd=PLACES,
+            env={
+                **CLEAN_ENVIRONMENT,
+                "AWS_LAMBDA_RUNTIME_API": platform.address,
+                "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+                "LAMBDA_TASK_ROOT": str(PLACES),
+                "_HANDLER": handler,
+                "TMPDIR": directory,
+                "LAMBDA_RIC_DEADLINE_MARGIN_MS": "250",
+                "LAMBDA_RIC_SOFT_DEADLINE_MS": "500",
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            start_new_session=True,
+        )
+        platform.expect_poll(init)
+        code = platform.process.wait(60)
+        try:
+            os.killpg(platform.process.pid, signal.SIGKILL)  # what it has left running
+        except ProcessLookupError:
+            pass
+        platform.cut_log()
+        os.close(writer)
+        os.close(reader)
+    return [
+        Observed(_answer(platform, event), _end(platform, 2 * number, code), _log(platform, 2 * number))
+        for number, event in enumerate(events[::2])
+        if 2 * number < max(len(platform.logs) - 1, 1)
+    ]
+
+
+def observe_faults(runtime: str, place: str, names: Iterable[str]) -> dict[str, Observed]:
+    """Let each of the faults strike at *place*; many share a process, as long as it lives."""
+    observed: dict[str, Observed] = {}
+    left = list(names)
+    while left:
+        batch = [name for name in left if not FAULTS[name].lasting] or left[:1]
+        events = [event for name in batch for event in (_event(name, struck=True), _event(name, struck=False))]
+        observed.update(zip(batch, observe(runtime, f"{place}.handler", events), strict=False))
+        left = [name for name in left if name not in observed]
+    return observed
+
+
+def observe_faults_of_init(runtime: str, place: str, names: Iterable[str]) -> dict[str, Observed]:
+    """Let each of the faults strike at *place*, before the first event: each in a process of its own."""
+    return {
+        name: observe(
+            runtime,
+            f"{place}.handler",
+            [Event(None), Event(None)],
+            init=SHORT if FAULTS[name].hanging else LONG,
+            env={"FAULT": name},
+        )[0]
+        for name in names
+    }
+
+
+def _event(name: str, *, struck: bool) -> Event:
+    return Event(name if struck else None, timeout=SHORT if FAULTS[name].hanging else LONG)
+
+
+def _answer(platform: Platform, event: Event) -> str:
+    """Say what was posted: for *event*, and before the first one for the init."""
+    places = [f"/invocation/{event.request_id}/", *(["/init/error"] if event is platform.events[0] else [])]
+    answers = [_described(post) for post in platform.posts if any(place in post.path for place in places)]
+    answers += ["response broken off" for broken in platform.broken_off if event.request_id in broken.path]
+    return ", then ".join(answers) or "nothing"
+
+
+def _described(post: Request) -> str:
+    if post.name == "response":
+        error = post.trailers.get("lambda-runtime-function-error-body")
+        return f"response broken off by {json.loads(b64decode(error))['errorType']}" if error else "response"
+    return f"{'init error' if '/init/' in post.path else 'error'} {json.loads(post.body)['errorType']}"
+
+
+def _end(platform: Platform, number: int, code: int) -> str:
+    """Say how the process went on after the event *number*."""
+    if len(platform.logs) - 1 > number + 1:  # asked for the one after the good one
+        good = platform.events[number + 1]
+        by = f"served by {platform.process.pid}".encode()
+        posts = [post for post in platform.posts if f"/invocation/{good.request_id}/" in post.path]
+        if [post.name for post in posts] == ["response"] and by in posts[0].body:
+            return GOES_ON
+        return "cannot serve the next event"
+    if platform.timed_out:
+        return HANGS
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"ends with {code}"
+
+
+def _log(platform: Platform, number: int) -> str:
+    # Before the first poll comes the log of the init.
+    return "".join(platform.logs[number + 1 if number else 0 : number + 3])
