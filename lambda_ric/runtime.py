@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import sys
+import threading
 import time
 from contextvars import copy_context
 from functools import partial
@@ -37,7 +38,7 @@ from .logs import Logs
 from .payloads import Codec, checked_encode, is_stream
 from .spans import Spans
 from .streams import tell
-from .threads import carry_context_into_pools
+from .threads import carry_context_into_pools, left_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class Runtime:
         soft_deadline, until = self._time_limits(invocation)
         outcome = self._invoke(handover, soft_deadline, until)
         tasks = self._after(outcome, handover, until)
+        if threading.active_count() > 1:
+            _name_threads(invocation)
         if self._watches_children and self._may_have_children():
             self._known_children().look(self._grace)
         self._logs.flush()
@@ -279,7 +282,7 @@ class Runtime:
 
     def _after(self, outcome: Outcome, handover: Handover, until: float) -> list[BackgroundTask]:
         started_at = time.time()
-        until = min(until, self._ends_at)
+        until = min(until, self._ends_at, started_at + (self._settings.background_limit or math.inf))
         for name, go_on in handover.continuations:
             handover.background.run_now("continuation", name, partial(go_on, outcome), until)
         for hook in (*handover.hooks_after(outcome), *self._hooks.after):
@@ -337,6 +340,15 @@ class Runtime:
 
             self._children = Children(terminate=self._settings.children == "terminate")
         return self._children
+
+
+def _name_threads(invocation: Invocation) -> None:
+    for thread, line in left_running(lambda context: context.get(current_invocation) is invocation):
+        what = (
+            "thread %s, started at %s, is still at work: it stands still when Lambda freezes this process, and goes on "
+            "in another invocation: hand the work over with wait_until, or wait for the thread"
+        )
+        tell(log, logging.WARNING, what, thread.name, line)
 
 
 def _consuming(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

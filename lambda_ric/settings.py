@@ -91,6 +91,8 @@ class Settings:
         self.deadline_margin = margin_ms / 1000
         soft_ms = read.number_or_off("LAMBDA_RIC_SOFT_DEADLINE_MS", 2 * margin_ms, 0, 1_800_000)
         self.soft_deadline = None if soft_ms is None else soft_ms / 1000
+        limit_ms = read.number_or_off("LAMBDA_RIC_BACKGROUND_LIMIT_MS", 0, 1, 900_000)
+        self.background_limit = limit_ms / 1000 if limit_ms else None
         self.max_threads = read.number("LAMBDA_RIC_MAX_THREADS", 16, 1, 1000)
         self.orphans = read.choice("LAMBDA_RIC_ORPHANS", "warn", ("warn", "adopt", "cancel"))
         self.children = read.choice("LAMBDA_RIC_CHILDREN", "warn", ("warn", "terminate", "ignore"))

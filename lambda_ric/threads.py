@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future, ThreadPoolExecutor
+    from contextvars import Context
+    from types import FrameType
     from typing import Any
 
 log = logging.getLogger("lambda_ric.threads")
@@ -47,12 +49,58 @@ def carry_context() -> None:
             thread.run()
 
         thread.run = run_in_context  # type: ignore[method-assign]
+        vars(thread)[_ORIGIN] = context, _line_of(sys._getframe(1))
         start(thread)
 
     start_in_context.carries_context = True  # type: ignore[attr-defined]
     threading.Thread.start = start_in_context  # type: ignore[method-assign,assignment]
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_exception
+
+
+def left_running(belongs: Callable[[Context], bool]) -> list[tuple[threading.Thread, str]]:
+    """
+    Return the threads that are at work, and the line that started each: once, and only what *belongs* to the caller.
+
+    *belongs* is asked with the context variables of the code that started a
+    thread. One that waits for work, as those of a pool do, is not at work.
+    """
+    found = []
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        origin = vars(thread).get(_ORIGIN)
+        if origin is None or thread.name.startswith("lambda_ric.") or not belongs(origin[0]):
+            continue
+        frame = frames.get(thread.ident or 0)
+        if frame is not None and _is_at_work(frame):
+            del vars(thread)[_ORIGIN]
+            found.append((thread, origin[1]))
+    return found
+
+
+_ORIGIN = "_lambda_ric_origin"
+# Modules in which a thread waits for what it is to do next.
+_WAITING_FOR_WORK = frozenset(("asyncio", "concurrent", "queue", "selectors", "socketserver"))
+
+
+def _is_at_work(frame: FrameType | None) -> bool:
+    while frame is not None and _package_of(frame) == "threading":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    # In a pool's thread this is the frame around a piece of work that has none of its own, being written in C.
+    is_work_of_pool = _package_of(frame) == "concurrent" and frame.f_code.co_name == "run"
+    return is_work_of_pool or _package_of(frame) not in _WAITING_FOR_WORK
+
+
+def _line_of(frame: FrameType | None) -> str:
+    while frame is not None and _package_of(frame) in ("threading", "concurrent", "lambda_ric"):
+        frame = frame.f_back
+    return "an unknown line" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def carry_context_into_pools() -> None:

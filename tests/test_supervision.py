@@ -52,7 +52,7 @@ class Queue:
         return []
 
 
-def run(*calls: Callable[[], Any], timeout: float = 10.0, fail: bool = False, margin_ms: int = 200) -> Invoked:
+def run(*calls: Callable[[], Any], timeout: float = 10.0, fail: bool = False, **settings: str) -> Invoked:
     """Invoke a handler that hands *calls* over, and return what became of them."""
 
     def handler(event: Any, context: Any) -> None:
@@ -61,16 +61,11 @@ def run(*calls: Callable[[], Any], timeout: float = 10.0, fail: bool = False, ma
         if fail:
             raise ValueError("the handler failed")
 
-    return invoke(handler, timeout=timeout, environ={"LAMBDA_RIC_DEADLINE_MARGIN_MS": str(margin_ms)})
+    return invoke(handler, timeout=timeout, environ=settings)
 
 
 def states(invoked: Invoked) -> list[str]:
     return [task.state for task in invoked.tasks]
-
-
-def never() -> float:
-    """Wait no time between attempts."""
-    return 0.0
 
 
 # Attempts...
@@ -164,6 +159,22 @@ def test_task_whose_timeout_does_not_fit_goes_to_its_queue_without_being_started
     assert (message["task"], message["args"], message["kwargs"]) == ("send", ["o-17"], {"copy": True})
     assert message["attempt"] == 1
     assert message["origin"]["request_id"] == invoked.outcome.context.aws_request_id  # type: ignore[union-attr]
+
+
+def test_limit_of_the_user_counts_like_the_deadline() -> None:
+    """Whichever comes first: a task that does not fit before it goes to its queue, and a running one is ended by it."""
+    queue = Queue()
+
+    @task(name="send", timeout=5, overflow=queue)
+    def send() -> None:
+        raise AssertionError("it was started")
+
+    async def sleep() -> None:
+        await asyncio.sleep(30)
+
+    calls = [lambda: wait_until(send), lambda: wait_until(sleep)]
+
+    assert states(run(*calls, timeout=60, LAMBDA_RIC_BACKGROUND_LIMIT_MS="500")) == ["overflowed", "cancelled"]
 
 
 def test_task_that_fits_runs_here_and_its_queue_gets_nothing() -> None:

@@ -296,3 +296,88 @@ def test_trace_id_of_the_environment_is_the_invocations_during_its_background_wo
     assert served.answers == ["Root=1-1;Sampled=1", None, "Root=1-3;Sampled=1"]
     printed = [line for line in served.lines if line[:1] in "123"]
     assert printed == ["1 Root=1-1;Sampled=1", "2 None", "3 Root=1-3;Sampled=1"]
+
+
+# Threads that are left behind...
+
+LEFT = "is still at work"
+
+
+def test_thread_that_is_left_at_work_is_named_with_the_line_that_started_it(serve: Serve) -> None:
+    """Once: it belongs to the invocation that started it."""
+    served = serve(
+        """
+        import threading, time
+
+        def handler(event, context):
+            if event:
+                threading.Thread(target=time.sleep, args=(30,), name="mailer", daemon=True).start()
+        """,
+        True,
+        False,
+    )
+
+    (line,) = [line for line in served.lines if LEFT in line]
+    assert "thread mailer, started at" in line
+    assert "app.py:6" in line
+    assert served.api.events[0].request_id in line
+
+
+@pytest.mark.parametrize("work", ["wait_long", "time.sleep"])
+def test_work_left_in_a_pool_is_named_too(serve: Serve, work: str) -> None:
+    """By the line that made the pool's thread."""
+    served = serve(
+        f"""
+        import threading, time
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+
+        def wait_long(seconds):
+            time.sleep(seconds)
+
+        def handler(event, context):
+            future = pool.submit({work}, 1)
+            while not future.running():
+                time.sleep(0.001)
+        """,
+        None,
+    )
+
+    (line,) = [line for line in served.lines if LEFT in line]
+    assert "app.py:10" in line
+
+
+NOT_LEFT = {
+    "idle pool": """
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        def handler(event, context): pool.submit(len, "").result()
+        """,
+    "idle pool of the event loop": """
+        import asyncio
+        async def handler(event, context): await asyncio.to_thread(len, "")
+        """,
+    "waits for work": """
+        import queue, threading
+        work = queue.Queue()
+        def handler(event, context): threading.Thread(target=work.get, daemon=True).start()
+        """,
+    "of the module": """
+        import threading, time
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+        def handler(event, context): pass
+        """,
+    "has ended": """
+        import threading
+        def handler(event, context):
+            thread = threading.Thread(target=len, args=("",))
+            thread.start()
+            thread.join()
+        """,
+}
+
+
+@pytest.mark.parametrize("source", NOT_LEFT.values(), ids=NOT_LEFT)
+def test_thread_that_waits_for_work_or_is_no_invocations_is_not_named(serve: Serve, source: str) -> None:
+    """Every environment has some."""
+    assert LEFT not in serve(source, None, None).stdout
