@@ -128,8 +128,9 @@ class Supervision:
     The registered tasks of one invocation.
 
     *end* is told of each that a queue has taken, or refused. *until* returns
-    when everything ends here, in seconds since 1970; the queues have twice
-    *grace* seconds more.
+    when everything ends here, in seconds since 1970. The queues have half of
+    what is then left before the deadline, or twice *grace* seconds if that is
+    less.
     """
 
     def __init__(
@@ -239,9 +240,7 @@ class Supervision:
     def finish(self) -> None:
         """Wait until everything has been sent or the time is up, and refuse what is left."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._sender_runs, max(0.0, self._until() + 2 * self._grace - time.time())
-            )
+            self._changed.wait_for(lambda: not self._sender_runs, max(0.0, self._sent_until() - time.time()))
             left = self._sending + self._waiting
             self._waiting = []
         for _, envelope, task in left:
@@ -265,8 +264,12 @@ class Supervision:
                 what = "the destination for the failure of background task %s has not taken it: %s: %s"
                 tell(log, logging.ERROR, what, refused.task, why, batch[refused].loggable(refused))
 
+    def _sent_until(self) -> float:
+        until = self._until()
+        return min(until + 2 * self._grace, (until + self._invocation.deadline) / 2)
+
     def _refusals(self, sink: Sink, envelopes: Sequence[Envelope]) -> Sequence[tuple[Envelope, str]]:
-        left = self._until() + 2 * self._grace - time.time()
+        left = self._sent_until() - time.time()
         try:
             return sink.send(envelopes, max(self._grace, left))
         except BaseException as error:  # a sink of the function's own may raise anything

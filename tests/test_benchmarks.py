@@ -41,6 +41,7 @@ def test_tiny_run_reports_every_case_runtime_and_target(tmp_path: Path) -> None:
     }
     assert set(report["starts"]) == set(RUNTIMES)
     assert report["soak"]["end"]["threads"] >= 1
+    assert report["soak"]["ran"] == report["soak"]["expected"]
     assert len(report["targets"]) == HOT_TARGETS * len(shared) + STARTS_TARGETS
     assert run.stdout.count("\n* ") == len(report["targets"])
 

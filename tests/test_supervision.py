@@ -351,6 +351,20 @@ def test_sink_that_does_not_come_back_costs_the_environment_nothing(caplog: pyte
     assert "no time left" in caplog.text
 
 
+def test_queues_never_get_more_than_half_of_what_is_left_before_the_deadline() -> None:
+    """Also where the margin is larger than the little time that Lambda gives."""
+    queue = Queue()
+
+    @task(name="send", timeout=20, overflow=queue)
+    def send() -> None:
+        pass
+
+    run(lambda: wait_until(send), timeout=0.4, LAMBDA_RIC_DEADLINE_MARGIN_MS="5000")
+
+    assert len(queue.taken) == 1
+    assert 0 < queue.seconds[0] < 0.4
+
+
 def test_argument_that_no_queue_can_carry_is_an_error_where_it_is_handed_over() -> None:
     """And not at the deadline; a task without a queue takes anything."""
 

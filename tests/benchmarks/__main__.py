@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=0,
         metavar="N",
-        help="also watch lambda_ric's memory over N invocations",
+        help="also serve N invocations with background work of every kind, and look at what stays behind",
     )
     add("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
     return parser

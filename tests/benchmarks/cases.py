@@ -96,4 +96,7 @@ CASES = {
         Case("async", "`async def` handler", "deferring.asynchronous", OK, ours_alone=True),
     )
 }
-SOAK = Case("soak", "callable and coroutine", "deferring.both_afterwards", OK, ours_alone=True)
+SOAK = Case("soak", "work of every kind", "soaking.handler", OK, ours_alone=True)
+# What of the soak's function runs in one invocation, by its own count.
+RUNS_ONCE = ("function", "coroutine", "retried function", "retried coroutine", "failing", "overflowed", "rest")
+RUNS = dict.fromkeys(RUNS_ONCE, 1) | {"failed attempt": 2, "one of two with the same key": 1, "one at a time": 2}

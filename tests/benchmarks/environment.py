@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lambda_ric.protocol import EXTENSIONS_API
+
 from .cases import Case
 from .runtimes import FUNCTION, Runtime
 
@@ -31,6 +33,7 @@ ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nDate: Sat, 21 Nov 2026 02:05:01 GMT\r\n"
     b'Content-Length: 16\r\n\r\n{"status":"OK"}\n'
 )
+REGISTERED = b"HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: 7f3c0c4e\r\nContent-Length: 2\r\n\r\n{}"
 # Go's net/http, which Lambda's server is built on, frames a body as chunks when it is longer than this.
 LONGEST_UNCHUNKED = 2048
 
@@ -71,7 +74,7 @@ class Environment:
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._connection = socket.socket()
+        self._connection, self._extension = socket.socket(), socket.socket()
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -87,7 +90,10 @@ class Environment:
         self._exit = os.pidfd_open(self._process.pid)
         try:
             self._accept()
-            _, received = self._request()
+            request, received = self._request()
+            if request.startswith(b"POST " + EXTENSIONS_API.encode()):
+                self._register()
+                _, received = self._request()
         except BaseException:
             self.close()
             raise
@@ -105,6 +111,7 @@ class Environment:
         signal.pidfd_send_signal(self._exit, signal.SIGKILL)
         self._process.wait()
         self._connection.close()
+        self._extension.close()
         self._listener.close()
         os.close(self._output)
         os.close(self._exit)
@@ -122,7 +129,7 @@ class Environment:
         now, request = time.perf_counter_ns, self._request
         cpu = self._cpu()
         for _ in range(count):
-            event = self._next_reply()
+            event = self._next_reply(self._event)
             self._connection.sendall(event)
             sent = now()
             answer, answered = request()
@@ -137,7 +144,15 @@ class Environment:
             self._check(answer)
         return times
 
-    def _next_reply(self) -> bytes:
+    def ask(self, event: Any) -> Any:
+        """Invoke the function once with *event*, and return its answer."""
+        self._connection.sendall(self._next_reply(_framed(json.dumps(event).encode())))
+        answer, _ = self._request()
+        self._connection.sendall(ACCEPTED)
+        self._request()
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+    def _next_reply(self, framed: bytes) -> bytes:
         self._count += 1
         number = self._count
         return (
@@ -148,7 +163,7 @@ class Environment:
             f"Lambda-Runtime-Trace-Id: Root=1-6740a1b2-{number:024x};Parent={number:016x};Sampled=0\r\n"
             f"Lambda-Runtime-Invocation-Id: {number:08x}-6a55-4c1d-9d3f-0c2b8e7f1a90\r\n"
             "Date: Sat, 21 Nov 2026 02:05:01 GMT\r\n"
-        ).encode() + self._event
+        ).encode() + framed
 
     def _check(self, request: bytes) -> None:
         head, _, body = request.partition(b"\r\n\r\n")
@@ -158,6 +173,13 @@ class Environment:
         contained = isinstance(answer, dict) and self.case.answer.items() <= answer.items()
         if not (contained and path.endswith(expected)):
             raise self._failure(f"posted {answer} to {path}, expected {self.case.answer} to …/{expected}")
+
+    def _register(self) -> None:
+        """Take the process as an extension, too, which gets no events, and accept its other connection."""
+        self._connection.sendall(REGISTERED)
+        self._request()
+        self._extension, self._connection = self._connection, socket.socket()
+        self._accept()
 
     # Reading requests...
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from .cases import EMPTY, SOAK, Case
+from .cases import EMPTY, RUNS, SOAK, Case
 from .environment import Environment, Times
 from .runtimes import OURS, Runtime
 
@@ -17,6 +18,9 @@ WARM_UP = 100
 LEAD_IN = 10
 # Allocator and garbage collector have found their size by then.
 SOAK_WARM_UP = 2000
+MOST_GROWTH_MB = 2.0
+# Seconds that a thread may take to end after its work has: the next event is asked for meanwhile.
+_LAST_STEPS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,30 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Soak:
+    """*ran* is what the function has counted, *expected* what it had to."""
+
     invocations: int
+    seconds: float
     warm: Footprint
     halfway: Footprint
     end: Footprint
+    ran: Mapping[str, int]
+    expected: Mapping[str, int]
+
+    @property
+    def growth_mb(self) -> float:
+        return self.end.rss_mb - self.warm.rss_mb
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it has to be."""
+        found = {
+            f"memory grew by {self.growth_mb:.2f} MB": self.growth_mb >= MOST_GROWTH_MB,
+            "open files were left": self.end.open_files > self.warm.open_files,
+            "threads were left": self.end.threads > self.warm.threads,
+            "the counts are wrong": self.ran != self.expected,
+        }
+        return [what for what, is_so in found.items() if is_so]
 
 
 def invocations(
@@ -115,19 +139,26 @@ def starts(runtimes: Sequence[Runtime], count: int, bytecode: str) -> dict[str, 
 
 
 def soak(count: int, bytecode: str) -> Soak:
-    """Hand over a callable and a coroutine in each of *count* invocations, and look at what stays behind."""
+    """Hand over work of every kind in each of *count* invocations, and look at what stays behind."""
     with Environment(OURS, SOAK, bytecode) as environment:
         environment.invoke(SOAK_WARM_UP)
         warm = _footprint(environment)
+        started = time.monotonic()
         _progress("soak: half", 1, 2)
         environment.invoke(count // 2)
         halfway = _footprint(environment)
         _progress("soak: half", 2, 2)
         environment.invoke(count - count // 2)
-        return Soak(count, warm, halfway, _footprint(environment))
+        seconds = time.monotonic() - started
+        end = _footprint(environment)
+        expected = {what: times * (SOAK_WARM_UP + count) for what, times in RUNS.items()}
+        return Soak(count, seconds, warm, halfway, end, environment.ask({"report": True})["ran"], expected)
 
 
 def _footprint(environment: Environment) -> Footprint:
+    until = time.monotonic() + _LAST_STEPS
+    while environment.threads() > 1 and time.monotonic() < until:
+        time.sleep(0.01)
     return Footprint(environment.rss() / 1e6, environment.open_files(), environment.threads())
 
 

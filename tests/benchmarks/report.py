@@ -13,7 +13,7 @@ from lambda_ric.version import __version__
 
 from .cases import CASES, EMPTY
 from .environment import CORES
-from .measurements import Footprint, Invocations, Soak, Starts
+from .measurements import MOST_GROWTH_MB, Footprint, Invocations, Soak, Starts
 from .runtimes import FLOOR, MANAGED_PEER, OURS, PEER
 
 HALF = 0.5
@@ -141,14 +141,20 @@ def _starts_table(starts: Mapping[str, Starts]) -> Iterator[str]:
 
 
 def _soak_table(soak: Soak) -> Iterator[str]:
-    growth = (soak.end.rss_mb - soak.warm.rss_mb) * 1e6 / soak.invocations
-    yield f"{soak.invocations} invocations, a callable and a coroutine each: {growth:+.1f} bytes apiece."
+    yield f"{soak.invocations} invocations with background work of every kind took {soak.seconds:.0f} s."
+    yield f"{'Not met: ' + ', '.join(soak.problems) if soak.problems else 'Met'}: {soak.growth_mb:+.2f} MB,"
+    yield f"target ≤ {MOST_GROWTH_MB:.0f} MB, nothing left open, exact counts."
     yield ""
     yield from _row("", "RSS, MB", "open files", "threads")
     yield "|---|--:|--:|--:|"
     for moment in ("warm", "halfway", "end"):
         footprint: Footprint = getattr(soak, moment)
         yield from _row(moment, f"{footprint.rss_mb:.2f}", str(footprint.open_files), str(footprint.threads))
+    yield ""
+    yield from _row("with the warm-up", "ran", "expected")
+    yield "|---|--:|--:|"
+    for what in {**soak.expected, **soak.ran}:
+        yield from _row(what, str(soak.ran.get(what, 0)), str(soak.expected.get(what, 0)))
 
 
 def _figure(value: float, peer: float | None) -> str:

@@ -14,15 +14,5 @@ async def asynchronous(event: object, context: object) -> dict[str, bool]:
     return {"ok": True}
 
 
-def both_afterwards(event: object, context: object) -> dict[str, bool]:
-    wait_until(_send_receipt, "o-17")
-    wait_until(_index("o-17"))
-    return {"ok": True}
-
-
 def _send_receipt(order_id: str) -> None:
-    pass
-
-
-async def _index(order_id: str) -> None:
     pass
