@@ -271,7 +271,7 @@ class Supervision:
     def _refusals(self, sink: Sink, envelopes: Sequence[Envelope]) -> Sequence[tuple[Envelope, str]]:
         left = self._sent_until() - time.time()
         try:
-            return sink.send(envelopes, max(self._grace, left))
+            return sink.send(envelopes, max(0.0, left))
         except BaseException as error:  # a sink of the function's own may raise anything
             return [(envelope, f"{type(error).__name__}: {error}") for envelope in envelopes]
 
