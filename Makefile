@@ -17,8 +17,10 @@ test: lint ## check, and run the tests on every version of Python found
 
 check: lint $(ENVIRONMENTS:%=types-in-%) ## lint, then check the types for every version of Python found
 
-bench: .venv/ready emulator ## measure against awslambdaric, and the emulator against AWS's
+bench: .venv/ready emulator ## measure against awslambdaric, Mangum and AWS's emulator
 	@.venv/bin/python -m tests.benchmarks
+	@.venv/bin/python -m tests.benchmarks.streams
+	@.venv/bin/python -m tests.benchmarks.web
 	@.venv/bin/python -m tests.benchmarks.emulators
 
 demo: .venv/ready ## answer first, finish afterwards: see it happen
