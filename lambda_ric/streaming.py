@@ -187,6 +187,7 @@ class ResponseStream:
     def _refusal(self, lost: ConnectionLostError) -> BaseException:
         if self._writer is None:
             return lost
+        self._writer.close()
         try:
             self._client.end_stream(self._writer.body)
         except LambdaRICError as refused:

@@ -489,6 +489,26 @@ def test_kept_connection_that_was_closed_meanwhile_is_replaced_before_a_stream(s
     assert served.posts[0].connection == 1
 
 
+def test_stream_that_breaks_off_leaves_no_thread_behind(serve: Serve) -> None:
+    """Nor one that is refused, and small chunks are what the thread is for."""
+    served = serve(
+        """
+        import threading, time
+        def handler(event, context):
+            while event:
+                yield b"x"
+                yield b"x"  # for the thread
+                time.sleep(0.005)  # what comes now is not
+            yield str(threading.active_count())
+        """,
+        *[True] * 5,
+        False,
+        on_chunk=lambda data: b"" if data.startswith(b"x") else None,
+    )
+
+    assert [post.body for post in served.posts] == [b"1"]
+
+
 # What comes after...
 
 
