@@ -17,6 +17,7 @@ from .event_loop import is_awaitable
 from .failures import exc_info
 from .handover import handover_of
 from .streams import tell
+from .supervision import refused_within
 from .tasks import Task
 
 TYPE_CHECKING = False
@@ -238,11 +239,8 @@ def _give_up(messages: list[_Message], handover: Handover, until: float) -> None
             by_sink.setdefault(id(sink), (sink, []))[1].append(message)
     for sink, given_up in by_sink.values():
         records = [message.failure_record(handover.invocation) for message in given_up]
-        try:
-            refused = sink.send(records, max(0.0, min(until - time.time(), _SENDING_TIME)))
-            reasons = {id(record): reason for record, reason in refused}
-        except Exception as error:  # a sink of the function's own may raise anything
-            reasons = {id(record): f"{type(error).__name__}: {error}" for record in records}
+        refused = refused_within(sink, records, min(until, time.time() + _SENDING_TIME))
+        reasons = {id(record): reason for record, reason in refused}
         for message, record in zip(given_up, records, strict=True):
             message.give_up(reasons.get(id(record)))
 

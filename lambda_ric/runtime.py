@@ -135,6 +135,7 @@ class Runtime:
                 self.event_loop.settle(grace)
                 tell(log, logging.WARNING, "on_shutdown hook %s was stopped: its time was up", name_of(hook))
             except BaseException as error:
+                end_child_of(self._process, error)
                 tell(log, logging.ERROR, "on_shutdown hook %s failed", name_of(hook), exc_info=exc_info(error))
 
     def serve(self, invocation: Invocation) -> tuple[Outcome, list[BackgroundTask]]:
@@ -240,6 +241,7 @@ class Runtime:
             except TimeUp:
                 raise
             except BaseException as error:
+                end_child_of(self._process, error)
                 tell(log, logging.ERROR, "after_thaw hook %s failed", name_of(hook), exc_info=exc_info(error))
 
     def _end_stream(self, stream: ResponseStream, outcome: Outcome, invocation: Invocation, until: float) -> None:

@@ -10,9 +10,11 @@ import logging
 import threading
 import time
 from collections import Counter
+from functools import partial
 
 from .background_task import DROPPED, OVERFLOWED, BackgroundTask, cannot_cancel, name_of
 from .event_loop import is_coroutine_function
+from .failures import as_text
 from .reports import FailureRecord
 from .streams import tell
 
@@ -147,10 +149,9 @@ class Supervision:
         self._by_key: dict[tuple[str, str], SupervisedTask] = {}
         self._running: Counter[str] = Counter()
         self._changed = threading.Condition()
-        self._waiting: list[tuple[Sink, Envelope, SupervisedTask]] = []
-        self._sending: list[tuple[Sink, Envelope, SupervisedTask]] = []
+        self._waiting: dict[int, list[SupervisedTask]] = {}
         self._overflowing: set[SupervisedTask] = set()
-        self._sender_runs = False
+        self._senders: set[int] = set()
         self._tasks: list[SupervisedTask] = []
         self._prepares = self._finished = False
 
@@ -229,22 +230,22 @@ class Supervision:
             self._overflowing.add(task)
             task._cancel = cannot_cancel
             task.queued.attempt += task.attempts
-            self._waiting.append((sink, task.queued, task))
-            if self._sender_runs:
+            self._waiting.setdefault(id(sink), []).append(task)
+            if id(sink) in self._senders:
                 return True
-            self._sender_runs = True
-        if not _start(self._send_all):
-            self._send_all()
+            self._senders.add(id(sink))
+        # Each sink has a thread: one that hangs does not take the others' time.
+        if not _start(partial(self._send_to, sink)):
+            self._send_to(sink)
         return True
 
     def finish(self) -> None:
         """Wait until everything has been sent or the time is up, and refuse what is left."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._sender_runs, max(0.0, self._sent_until() - time.time()))
-            left = self._sending + self._waiting
-            self._waiting = []
-        for _, envelope, task in left:
-            self._refuse(task, envelope, "there was no time left to hear whether it had been taken")
+            self._changed.wait_for(lambda: not self._senders, max(0.0, self._sent_until() - time.time()))
+            self._waiting = {}
+            for task in self._overflowing:
+                self._refuse(task, NOT_HEARD)
 
     def tell_destinations(self, lost: Iterable[tuple[BackgroundTask, TaskReport]]) -> None:
         """Send a record of each task that was lost to the destination that it has for that."""
@@ -260,7 +261,7 @@ class Supervision:
                     sink = task.policy.on_failure
                     records.setdefault(id(sink), (sink, {}))[1][record] = task.policy
         for sink, batch in records.values():
-            for refused, why in self._refusals(sink, list(batch)):
+            for refused, why in refused_within(sink, list(batch), self._sent_until()):
                 what = "the destination for the failure of background task %s has not taken it: %s: %s"
                 tell(log, logging.ERROR, what, refused.task, why, batch[refused].loggable(refused))
 
@@ -268,38 +269,56 @@ class Supervision:
         until = self._until()
         return min(until + 2 * self._grace, (until + self._invocation.deadline) / 2)
 
-    def _refusals(self, sink: Sink, envelopes: Sequence[Envelope]) -> Sequence[tuple[Envelope, str]]:
-        left = self._sent_until() - time.time()
-        try:
-            return sink.send(envelopes, max(0.0, left))
-        except BaseException as error:  # a sink of the function's own may raise anything
-            return [(envelope, f"{type(error).__name__}: {error}") for envelope in envelopes]
-
-    def _send_all(self) -> None:
+    def _send_to(self, sink: Sink) -> None:
         while True:
             with self._changed:
-                self._sending, self._waiting = self._waiting, []
-                batch = self._sending
+                batch = self._waiting.pop(id(sink), [])
                 if not batch:
-                    self._sender_runs = False
+                    self._senders.discard(id(sink))
                     self._changed.notify_all()
                     return
-            for sink in {id(sink): sink for sink, _, _ in batch}.values():
-                self._send(sink, [(envelope, task) for to, envelope, task in batch if to is sink])
+            envelopes = [task.queued for task in batch if task.queued is not None]
+            reasons = {id(envelope): why for envelope, why in _refused(sink, envelopes, self._sent_until())}
+            # Told and ended at once: at the end of the time `finish` does the same.
+            with self._changed:
+                for task in batch:
+                    if id(task.queued) in reasons:
+                        self._refuse(task, reasons[id(task.queued)])
+                    else:
+                        self._end(task, OVERFLOWED)
 
-    def _send(self, sink: Sink, batch: list[tuple[Envelope, SupervisedTask]]) -> None:
-        reasons = {id(envelope): why for envelope, why in self._refusals(sink, [envelope for envelope, _ in batch])}
-        for envelope, task in batch:
-            if id(envelope) in reasons:
-                self._refuse(task, envelope, reasons[id(envelope)])
-            else:
-                self._end(task, OVERFLOWED)
-
-    def _refuse(self, task: SupervisedTask, envelope: Envelope, why: str) -> None:
-        if not task.done():
+    def _refuse(self, task: SupervisedTask, why: str) -> None:
+        if not task.done() and task.queued is not None:
             what = "background task %s is lost, its queue has not taken it: %s: %s"
-            tell(log, logging.ERROR, what, task.name, why, task.policy.loggable(envelope))
+            tell(log, logging.ERROR, what, task.name, why, task.policy.loggable(task.queued))
             self._end(task, DROPPED)
+
+
+NOT_HEARD = "there was no time left to hear whether it had been taken"
+
+
+def refused_within(sink: Sink, envelopes: Sequence[Envelope], until: float) -> list[tuple[Envelope, str]]:
+    """Send *envelopes* and return at *until* which were not taken, and why, whatever *sink* does."""
+    answers: list[list[tuple[Envelope, str]]] = []
+
+    def send() -> None:
+        answers.append(_refused(sink, envelopes, until))
+
+    thread = threading.Thread(target=send, name="lambda_ric.overflow", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads are to be had
+        send()
+    else:
+        thread.join(max(0.0, until - time.time()))
+    return answers[0] if answers else [(envelope, NOT_HEARD) for envelope in envelopes]
+
+
+def _refused(sink: Sink, envelopes: Sequence[Envelope], until: float) -> list[tuple[Envelope, str]]:
+    try:
+        return [(envelope, why) for envelope, why in sink.send(envelopes, max(0.0, until - time.time()))]
+    except BaseException as error:  # a sink of the function's own may raise anything, and return anything
+        return [(envelope, f"{type(error).__name__}: {as_text(error)}") for envelope in envelopes]
 
 
 def _start(call: Callable[[], None]) -> bool:

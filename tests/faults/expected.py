@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .observing import AWS, GOES_ON, HANGS, OURS
+from .observing import AWS, BOTH_SUCCEED, COMES_BACK, GOES_ON, HANGS, NEXT_HOOK, NO_HOOK, OURS
 
 
 class Cell(NamedTuple):
@@ -62,7 +62,7 @@ HANDLER: Column = {
     "raising_result": Cell("error Runtime.MarshalError", GOES_ON, r"\[ERROR\] Runtime.MarshalError: .* no keys"),
     "infinite_loop": Cell("error Function.Timeout", GOES_ON, rf"{TIMED_OUT}.* in infinite_loop"),
     "blocked": Cell("error Function.Timeout", GOES_ON, rf"{TIMED_OUT}.* in blocked"),
-    "thread_left": Cell(RESPONSE, GOES_ON, SILENT),
+    "thread_left": Cell(RESPONSE, GOES_ON, r"\[WARNING\].*thread Thread-\d+ \(wait\), .* is still at work"),
     "fork": Cell(RESPONSE, GOES_ON, SILENT),
     "fork_left_running": Cell(RESPONSE, GOES_ON, r"\[WARNING\].*child process \d+ still runs"),
     "fork_and_sys_exit": Cell(RESPONSE, GOES_ON, SILENT),
@@ -163,11 +163,55 @@ def in_a_thread(column: Column) -> Column:
     }
 
 
-UNTOLD: Column = {"fork_left_running": Cell(RESPONSE, GOES_ON, SILENT)}
+UNTOLD: Column = {name: Cell(RESPONSE, GOES_ON, SILENT) for name in ("thread_left", "fork_left_running")}
 
-# Nothing interrupts the init; Lambda gives it ten seconds. A child of that time is meant to stay.
+# Nothing interrupts the init; Lambda gives it ten seconds. Threads and children of that time are meant to stay.
 ENDLESS: Column = {name: Cell(NOTHING, HANGS, SILENT) for name in ("infinite_loop", "blocked")}
 INIT = before_the_first_event({**HANDLER, **NO_RESULT, **ENDLESS, **UNTOLD})
+
+
+def of_a_message(column: Column) -> Column:
+    """Return what becomes of a task that a message has brought: the message comes back, and the other does not."""
+    return {name: _of_a_message(cell) for name, cell in column.items()}
+
+
+def _of_a_message(cell: Cell) -> Cell:
+    summary = r"BACKGROUND .*Tasks: 2\tSucceeded:"
+    if cell.caller == "error Function.Timeout":
+        return Cell(COMES_BACK, GOES_ON, rf"message struck: abandoned, and comes back.*{summary} 1\tAbandoned: 1")
+    if cell.caller.startswith("error "):
+        log = rf"background task struck failed\r.*{_text(cell.log)}.*message struck: failed, and comes back"
+        return Cell(COMES_BACK, GOES_ON, rf"{log}.*{summary} 1\tFailed: 1")
+    if cell.caller == RESPONSE:
+        told = "" if cell.log == SILENT else f"(?=.*{cell.log})"
+        return Cell(BOTH_SUCCEED, GOES_ON, rf"\A{told}.*{summary} 2\n")
+    return cell
+
+
+def logged(column: Column, what: str) -> Column:
+    """Return what becomes of a hook whose errors are *what* the log says, and nobody else's business."""
+    return {
+        name: Cell(RESPONSE, GOES_ON, rf"{what} failed\r.*{_text(cell.log)}")
+        if cell.caller.startswith("error ") and cell.caller != TIMEOUT.caller
+        else cell
+        for name, cell in column.items()
+    }
+
+
+def at_the_end(column: Column) -> Column:
+    """Return what becomes of a shutdown: nothing but what ends any process keeps it from its end."""
+    return {name: _at_the_end(cell) for name, cell in column.items()}
+
+
+def _at_the_end(cell: Cell) -> Cell:
+    if cell.caller == "error Function.Timeout":
+        return Cell(NEXT_HOOK, "ends with 0", "on_shutdown hook hook was stopped: its time was up")
+    if cell.caller == RESPONSE:
+        return Cell(NEXT_HOOK, "ends with 0", cell.log)
+    return cell._replace(caller=NO_HOOK)
+
+
+TASK_OF_A_FUNCTION = {**HANDLER, **NO_RESULT, **RECORDED, **MAIN_THREAD, "stubborn_loop": HANDLER["infinite_loop"]}
 
 AWS_HANDLER: Column = {
     **HANDLER,
@@ -231,23 +275,27 @@ EXPECTED: dict[str, Mapping[str, Column]] = {
         "stream_begin": {**HANDLER, **STOP_ITERATION, **NOT_TEXT},
         "stream": broken_off({**HANDLER, **STOP_ITERATION, **NOT_TEXT}),
         "async_stream": broken_off({**HANDLER, **STOP_ITERATION, **NOT_TEXT, **RUNNING_LOOP}),
+        "thaw_hook": logged({**HANDLER, **NO_RESULT, **RECORDED}, "after_thaw hook hook"),
         "before_hook": {**HANDLER, **NO_RESULT},
         "after_hook": BACKGROUND,
         "async_after_hook": COROUTINE,
         "rest": {**BACKGROUND, "stop_iteration": COROUTINE["stop_iteration"]},
         "async_rest": COROUTINE,
-        "function_task": after_the_response(
-            {
-                **HANDLER,
-                **NO_RESULT,
-                **RECORDED,
-                **MAIN_THREAD,
-                "stubborn_loop": HANDLER["infinite_loop"],
-            }
-        ),
+        "function_task": after_the_response(TASK_OF_A_FUNCTION),
         "coroutine_task": COROUTINE,
+        "registered_function": after_the_response(TASK_OF_A_FUNCTION),
+        "registered_coroutine": COROUTINE,
+        "consumer": of_a_message(TASK_OF_A_FUNCTION),
         "startup_hook": INIT,
         "importing": INIT,
+        "shutdown_hook": at_the_end(
+            {
+                **logged({**HANDLER, **NO_RESULT, **RECORDED}, "on_shutdown hook hook"),
+                **UNTOLD,
+                # It is already on its way.
+                "sigterm": HANDLER["fork"],
+            }
+        ),
         "freeze_hook": BACKGROUND,
     },
     AWS: {"handler": AWS_HANDLER, "thread": AWS_THREAD, "importing": AWS_INIT},

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.conftest import CLEAN_ENVIRONMENT
-from tests.fakes import ACCEPTED, END, Event, FakeRuntimeAPI, Request
+from tests.fakes import ACCEPTED, END, Event, FakeRuntimeAPI, Request, reply
 
 from .strikes import FAULTS
 
@@ -32,6 +32,11 @@ SHORT, LONG = 1.0, 20.0
 
 GOES_ON = "goes on"
 HANGS = "hangs until the timeout"
+BOTH_SUCCEED, COMES_BACK = "both messages succeed", "its message comes back, the other succeeds"
+NEXT_HOOK, NO_HOOK = "the next hook runs", "no further hook runs"
+
+REGISTERED = reply(200, b"{}", Lambda_Extension_Identifier="7f3c0c4e-6c2b-4b5e-9d4e-6d1f0e6f0a11")
+NO_ANSWER = b"HTTP/1.1 100 Continue\r\n\r\n"  # an interim reply, after which the client goes on waiting
 
 
 class Observed(NamedTuple):
@@ -43,17 +48,22 @@ class Observed(NamedTuple):
 
 
 class Platform(FakeRuntimeAPI):
-    """Hands out *events*, and does to *process* what Lambda does; *logs* has what was written up to each poll."""
+    """
+    Hands out *events*, and does to *process* what Lambda does; *logs* has what was written up to each poll.
+
+    At the end it kills it, or has it shut down in an orderly way.
+    """
 
     process: subprocess.Popen[bytes]
 
-    def __init__(self, *events: Event, log: int, intercept: Instead | None = None) -> None:
+    def __init__(self, *events: Event, log: int, intercept: Instead | None = None, orderly: bool = False) -> None:
         super().__init__(*events, intercept=self._look)
         self.logs: list[str] = []
         self.timed_out = False
         self.broken_off: list[Request] = []
         self._instead = intercept
         self._log = log
+        self._orderly = orderly
         self._deadline: threading.Timer | None = None
 
     def expect_poll(self, within: float) -> None:
@@ -84,10 +94,16 @@ class Platform(FakeRuntimeAPI):
         self._listener.close()
 
     def _look(self, request: Request) -> bytes | None:
+        if "/extension/" in request.path:
+            return NO_ANSWER if request.name == "next" else REGISTERED
         if request.name == "next":
             if self._deadline is not None:
                 self._deadline.cancel()
             self.cut_log()
+            if not self._left and self._orderly:
+                self.expect_poll(2 * SHORT)  # Lambda gives it 300 ms, but a processor of its own, too
+                self.process.terminate()
+                return NO_ANSWER
             if not self._left:
                 self.process.kill()  # how it would end is not the question any more
                 return END
@@ -116,7 +132,7 @@ class Platform(FakeRuntimeAPI):
 Instead = Callable[[Platform, Request], "bytes | None"]
 
 
-def observe(
+def serve(
     runtime: str,
     handler: str,
     events: Sequence[Event],
@@ -124,12 +140,13 @@ def observe(
     init: float = LONG,
     intercept: Instead | None = None,
     env: dict[str, str] | None = None,
-) -> list[Observed]:
-    """Serve *events*, of which every other one is good, to the end of the process; say what became of each pair."""
+    orderly: bool = False,
+) -> tuple[Platform, int]:
+    """Serve *events* to the end of the process; return what there was to see, and the exit code."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(writer, True)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
-    platform = Platform(*events, log=reader, intercept=intercept)
+    platform = Platform(*events, log=reader, intercept=intercept, orderly=orderly)
     with platform, tempfile.TemporaryDirectory() as directory:
         platform.process = subprocess.Popen(
             [sys.executable, "-m", runtime, handler],
@@ -159,6 +176,20 @@ def observe(
         platform.cut_log()
         os.close(writer)
         os.close(reader)
+    return platform, code
+
+
+def observe(
+    runtime: str,
+    handler: str,
+    events: Sequence[Event],
+    *,
+    init: float = LONG,
+    intercept: Instead | None = None,
+    env: dict[str, str] | None = None,
+) -> list[Observed]:
+    """Serve *events*, of which every other one is good; say what became of each pair."""
+    platform, code = serve(runtime, handler, events, init=init, intercept=intercept, env=env)
     return [
         Observed(_answer(platform, event), _end(platform, 2 * number, code), _log(platform, 2 * number))
         for number, event in enumerate(events[::2])
@@ -170,10 +201,12 @@ def observe_faults(runtime: str, place: str, names: Iterable[str]) -> dict[str, 
     """Let each of the faults strike at *place*; many share a process, as long as it lives."""
     observed: dict[str, Observed] = {}
     left = list(names)
+    before = 1 if place == "thaw_hook" else 0  # it does not run before the first event
     while left:
         batch = [name for name in left if not FAULTS[name].lasting] or left[:1]
-        events = [event for name in batch for event in (_event(name, struck=True), _event(name, struck=False))]
-        observed.update(zip(batch, observe(runtime, f"{place}.handler", events), strict=False))
+        events = [event for name in batch for event in (_event(name, place), _event(name))]
+        pairs = observe(runtime, f"{place}.handler", [Event(None), Event(None)] * before + events)
+        observed.update(zip(batch, pairs[before:], strict=False))
         left = [name for name in left if name not in observed]
     return observed
 
@@ -192,8 +225,35 @@ def observe_faults_of_init(runtime: str, place: str, names: Iterable[str]) -> di
     }
 
 
-def _event(name: str, *, struck: bool) -> Event:
-    return Event(name if struck else None, timeout=SHORT if FAULTS[name].hanging else LONG)
+def observe_faults_of_shutdown(runtime: str, place: str, names: Iterable[str]) -> dict[str, Observed]:
+    """Let each of the faults strike at *place*, after a SIGTERM: each in a process of its own."""
+    return {name: _observe_shutdown(runtime, place, name) for name in names}
+
+
+def _observe_shutdown(runtime: str, place: str, name: str) -> Observed:
+    platform, code = serve(runtime, f"{place}.handler", [], env={"FAULT": name}, orderly=True)
+    log, next_hook, rest = "".join(platform.logs).partition("the next hook has run\n")
+    return Observed(NEXT_HOOK if next_hook else NO_HOOK, _end_with(platform, code), log + rest)
+
+
+def _event(name: str, place: str | None = None) -> Event:
+    """Return the event by which the fault *name* strikes at *place*, without that a good one."""
+    payload: object = None
+    if place == "consumer":
+        payload = messages(name)
+    elif place is not None:
+        payload = name
+    return Event(payload, timeout=SHORT if FAULTS[name].hanging else LONG)
+
+
+def messages(name: str) -> dict[str, object]:
+    """Return an event with a message for a task that the fault *name* strikes, and one for a good one."""
+    return {"Records": [_message("struck", name), _message("good", None)]}
+
+
+def _message(message_id: str, name: str | None) -> dict[str, object]:
+    body = {"v": 1, "task": "struck", "args": [name], "kwargs": {}, "id": message_id, "attempt": 1, "origin": {}}
+    return {"messageId": message_id, "eventSource": "aws:sqs", "body": json.dumps(body), "attributes": {}}
 
 
 def _answer(platform: Platform, event: Event) -> str:
@@ -206,6 +266,9 @@ def _answer(platform: Platform, event: Event) -> str:
 
 def _described(post: Request) -> str:
     if post.name == "response":
+        if post.body.startswith(b'{"batchItemFailures"'):
+            failed = [failure["itemIdentifier"] for failure in json.loads(post.body)["batchItemFailures"]]
+            return {"": BOTH_SUCCEED, "struck": COMES_BACK}.get(",".join(failed), f"{failed} come back")
         error = post.trailers.get("lambda-runtime-function-error-body")
         return f"response broken off by {json.loads(b64decode(error))['errorType']}" if error else "response"
     return f"{'init error' if '/init/' in post.path else 'error'} {json.loads(post.body)['errorType']}"
@@ -220,6 +283,10 @@ def _end(platform: Platform, number: int, code: int) -> str:
         if [post.name for post in posts] == ["response"] and by in posts[0].body:
             return GOES_ON
         return "cannot serve the next event"
+    return _end_with(platform, code)
+
+
+def _end_with(platform: Platform, code: int) -> str:
     if platform.timed_out:
         return HANGS
     if code < 0:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 from tests.conftest import ROOT
 
-from . import expected, expected_replies
+from . import expected, expected_queues, expected_replies
 from .expected import Cell, Column
 from .observing import AWS, GOES_ON, HANGS, OURS
+from .queues import faults_of
 from .replies import CALLS, REPLIES
 from .strikes import FAULTS
 
@@ -25,6 +26,7 @@ PLACES = {
     "stream_begin": "Before the first piece of a streamed response",
     "stream": "After the first piece of a streamed response",
     "async_stream": "After the first piece of a response that is streamed asynchronously",
+    "thaw_hook": "In an `after_thaw` hook",
     "before_hook": "In a `before_invoke` hook",
     "after_hook": "In an `after_invoke` hook",
     "async_after_hook": "In an asynchronous `after_invoke` hook",
@@ -33,10 +35,20 @@ PLACES = {
     "async_rest": "In the rest of an asynchronous `@after_response` handler",
     "function_task": "In a function handed to `wait_until`",
     "coroutine_task": "In a coroutine handed to `wait_until`",
+    "registered_function": "In a function with `@task`",
+    "registered_coroutine": "In a coroutine function with `@task`",
+    "consumer": "In a task that a message of a queue has brought",
     "startup_hook": "In an `on_startup` hook",
     "importing": "While the module is imported",
+    "shutdown_hook": "In an `on_shutdown` hook",
+}
+SENDERS = {
+    "overflow": ("The `overflow` of two tasks that do not fit", "the tasks"),
+    "on_failure": ("The `on_failure` of a task that has failed", "its record"),
+    "on_failure_of_a_message": ("The `on_failure` of a task that a message of a queue has brought", "its record"),
 }
 INIT_PLACES = ("startup_hook", "importing")
+SHUTDOWN_PLACES = ("shutdown_hook",)
 
 
 def with_tables(text: str) -> str:
@@ -51,7 +63,21 @@ def tables() -> str:
     faults = {name: fault.title for name, fault in FAULTS.items()}
     replies = {name: fault.title for name, fault in REPLIES.items()}
     calls = {name: f"The Runtime API, at {call.title}" for name, call in CALLS.items()}
-    return _tables(PLACES, expected.EXPECTED, faults) + _tables(calls, expected_replies.EXPECTED, replies)
+    return (
+        _tables(PLACES, expected.EXPECTED, faults)
+        + _tables(calls, expected_replies.EXPECTED, replies)
+        + "".join(_queue_table(sender, *heading) for sender, heading in SENDERS.items())
+    )
+
+
+def _queue_table(sender: str, title: str, subject: str) -> str:
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, fault in faults_of(sender).items():
+        cell = expected_queues.EXPECTED[sender][name]
+        rows.setdefault((_answer(cell.caller), cell.tasks, _end(cell.end)), []).append(fault.title)
+    lines = [["fault", "the caller saw", subject, "the process"], ["---"] * 4]
+    lines += [["; ".join(titles), *outcome] for outcome, titles in rows.items()]
+    return f"\n### {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _tables(places: Mapping[str, str], table: Mapping[str, Mapping[str, Column]], faults: Mapping[str, str]) -> str:
@@ -84,8 +110,11 @@ def _table(titles: list[str], columns: list[Column], faults: Mapping[str, str]) 
 
 def _outcome(cell: Cell) -> str:
     """Return what a reader wants to know: not the class of each error, nor the code of each exit."""
-    end = cell.end if cell.end in (GOES_ON, HANGS) else "the process ends"
-    return f"{', then '.join(map(_answer, cell.caller.split(', then ')))}, {end}"
+    return f"{', then '.join(map(_answer, cell.caller.split(', then ')))}, {_end(cell.end)}"
+
+
+def _end(told: str) -> str:
+    return told if told in (GOES_ON, HANGS) else "the process ends"
 
 
 def _answer(told: str) -> str:

@@ -1,7 +1,7 @@
 """
 Every fault in every place: what the caller sees, what the log says, and whether the same process goes on.
 
-The expectations are data, in *expected* and *expected_replies*; the page shows the same data.
+The expectations are data, in *expected*, *expected_replies* and *expected_queues*; the page shows the same data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-from . import expected, expected_replies, page
-from .observing import OURS, Observed, observe_faults, observe_faults_of_init
-from .page import INIT_PLACES, PLACES
+from . import expected, expected_queues, expected_replies, page
+from .observing import OURS, Observed, observe_faults, observe_faults_of_init, observe_faults_of_shutdown
+from .page import INIT_PLACES, PLACES, SHUTDOWN_PLACES
+from .queues import SENDERS, Seen, faults_of, observe_queue
 from .replies import CALLS, REPLIES, observe_reply
 from .strikes import FAULTS
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(120, method="thread")
 
 Column = dict[str, Observed]
 Observe = Callable[[str, str], Column]
+ObserveQueue = Callable[[str, str], Seen]
 
 FAULT_CELLS = [
     pytest.param(runtime, place, name, id=f"{runtime}-{place}-{name}")
@@ -38,6 +40,7 @@ REPLY_CELLS = [
     for call in calls
     for name in REPLIES
 ]
+QUEUE_CELLS = [pytest.param(sender, name, id=f"{sender}-{name}") for sender in SENDERS for name in faults_of(sender)]
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +60,34 @@ def observed(request: pytest.FixtureRequest) -> Iterator[Observe]:
             future.cancel()
 
 
+@pytest.fixture(scope="module")
+def seen_at_queues(request: pytest.FixtureRequest) -> Iterator[ObserveQueue]:
+    """Return what was seen at one queue; those of all tests that were chosen are looked at side by side."""
+    chosen = [
+        (str(item.callspec.params["sender"]), str(item.callspec.params["name"]))
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path and "seen_at_queues" in item.fixturenames
+    ]
+    with ThreadPoolExecutor(8) as pool:  # they wait most of the time
+        futures = {key: pool.submit(observe_queue, *key) for key in chosen}
+        yield lambda sender, name: futures[sender, name].result()
+        for future in futures.values():
+            future.cancel()
+
+
 def _takes_longest(key: tuple[str, str]) -> bool:
-    return key[1] in INIT_PLACES  # a process for each fault
+    return key[1] in (*INIT_PLACES, *SHUTDOWN_PLACES)  # a process for each fault
 
 
 def look(runtime: str, place: str, chosen: set[str]) -> Column:
     """Let all of *chosen* strike in one place."""
     if place in CALLS:
         return {name: observe_reply(runtime, place, name) for name in REPLIES if name in chosen}
-    observe = observe_faults_of_init if place in INIT_PLACES else observe_faults
+    observe = observe_faults
+    if place in INIT_PLACES:
+        observe = observe_faults_of_init
+    elif place in SHUTDOWN_PLACES:
+        observe = observe_faults_of_shutdown
     return observe(runtime, place, [name for name in FAULTS if name in chosen])
 
 
@@ -79,6 +101,15 @@ def test_fault(runtime: str, place: str, name: str, observed: Observe) -> None:
 def test_fault_of_the_runtime_api(runtime: str, place: str, name: str, observed: Observe) -> None:
     """Likewise, where the Runtime API is what fails."""
     check(runtime, expected_replies.EXPECTED[runtime][place][name], observed(runtime, place)[name])
+
+
+@pytest.mark.parametrize(("sender", "name"), QUEUE_CELLS)
+def test_fault_of_a_queue(sender: str, name: str, seen_at_queues: ObserveQueue) -> None:
+    """Likewise, where the queue is what fails that tasks, or records of their failures, are sent to."""
+    cell, seen = expected_queues.EXPECTED[sender][name], seen_at_queues(sender, name)
+
+    check(OURS, expected.Cell(cell.caller, cell.end, cell.log), Observed(seen.caller, seen.end, seen.log))
+    assert seen.tasks == cell.tasks, seen.log
 
 
 def check(runtime: str, cell: expected.Cell, seen: Observed) -> None:
@@ -101,6 +132,13 @@ def test_table_is_whole(
 
     assert set(table[OURS]) == set(places)
     assert [column for column in columns if column.keys() != faults.keys()] == []
+
+
+def test_tables_of_the_queues_are_whole() -> None:
+    """Every fault of a queue meets everybody who sends there."""
+    assert {sender: cells.keys() for sender, cells in expected_queues.EXPECTED.items()} == {
+        sender: faults_of(sender).keys() for sender in SENDERS
+    }
 
 
 def test_page_shows_the_tables() -> None:

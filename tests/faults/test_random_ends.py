@@ -12,19 +12,17 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import CLEAN_ENVIRONMENT
-from tests.fakes import FakeRuntimeAPI, Request, reply
+from tests.fakes import FakeRuntimeAPI, Request
 
-PLACES = Path(__file__).parent / "places"
+from .observing import NO_ANSWER, PLACES, REGISTERED
+
 SEEDS = range(12)
 MOST_REQUESTS = 40
-REGISTERED = reply(200, b"{}", Lambda_Extension_Identifier="7f3c0c4e-6c2b-4b5e-9d4e-6d1f0e6f0a11")
-NO_ANSWER = b"HTTP/1.1 100 Continue\r\n\r\n"  # an interim reply, after which the client goes on waiting
 
 LINE = re.compile(r"(during|after|later) \d+|BACKGROUND RequestId: .*\tTasks: 2\tSucceeded: 2|goodbye")
 
