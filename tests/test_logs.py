@@ -635,7 +635,10 @@ def test_thread_that_outlives_its_invocation_keeps_its_request_id(serve: Serve) 
         Event(request_id=OTHER_ID),
     )
 
-    assert [line.split("\t")[2:] for line in logged(served)] == [[ID, "from the first"], [OTHER_ID, "from the second"]]
+    left, *records = [line.split("\t")[2:] for line in logged(served)]
+    assert left[0] == ID
+    assert "is still at work" in left[1]
+    assert records == [[ID, "from the first"], [OTHER_ID, "from the second"]]
 
 
 def test_record_outside_of_any_invocation_has_an_empty_request_id(serve: Serve) -> None:
