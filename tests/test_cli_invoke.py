@@ -183,7 +183,7 @@ def test_unknown_function_is_one_clear_line(invoke: Invoke, endpoint: str, extra
         ("127.0.0.1:9000", "is not a URL such as http://127.0.0.1:9000"),
         ("ftp://127.0.0.1", "is not a URL such as http://127.0.0.1:9000"),
         ("http://[::1", "is not a URL such as"),
-        ("http://127.0.0.1:99999", "--endpoint http://127.0.0.1:99999"),
+        ("http://127.0.0.1:99999", "http://127.0.0.1:9000: there is no such port"),
         ("http://", "--endpoint http://"),
         ("", "--endpoint "),
         ("http://a\nb", "--endpoint "),

@@ -27,6 +27,9 @@ def invoke_remotely(endpoint: str, name: str, event: bytes, options: argparse.Na
         ConfigurationError: Nobody is there, or does not accept the event.
     """
     try:
+        if (httpx.URL(endpoint).port or 0) > 65535:
+            # The system takes it modulo 65536, and whoever listens there would get the event.
+            raise ValueError("there is no such port")
         # No proxy of the environment, no limit of time: the function has one.
         with httpx.Client(base_url=endpoint, trust_env=False, timeout=httpx.Timeout(10, read=None)) as client:
             if options.stream:
