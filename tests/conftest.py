@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lambda_ric.tasks import TASKS
 from tests.fakes import FakeRuntimeAPI, Intercept, OnChunk, Request
 
 ROOT = Path(__file__).parent.parent
@@ -99,3 +100,12 @@ def serve(tmp_path: Path) -> Serve:
             return Served(api, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return serve
+
+
+@pytest.fixture
+def own_tasks() -> Iterator[None]:
+    """Forget what a test has registered as a task."""
+    before = dict(TASKS)
+    yield
+    TASKS.clear()
+    TASKS.update(before)

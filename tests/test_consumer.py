@@ -522,7 +522,7 @@ def test_messages_of_a_real_queue_are_run_and_deleted_and_the_failed_one_comes_b
     (tmp_path / "app.py").write_text(APP)
     sent = tmp_path / "sent.txt"
     with sqs_server() as server, closing(client("sqs", server)) as boto:
-        url = boto.create_queue(QueueName="tasks", Attributes={"VisibilityTimeout": "1"})["QueueUrl"]
+        url = boto.create_queue(QueueName="consumed", Attributes={"VisibilityTimeout": "1"})["QueueUrl"]
         bodies = [carrying(order, str(sent), task="app:send") for order in ("good", "bad", "fine")]
         entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
         boto.send_message_batch(QueueUrl=url, Entries=entries)

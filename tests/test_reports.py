@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,21 +18,11 @@ from lambda_ric.envelope import Envelope
 from lambda_ric.hooks import Hooks
 from lambda_ric.metrics import documents
 from lambda_ric.reports import TaskReport
-from lambda_ric.tasks import TASKS
 from lambda_ric.testing import Invoked, invoke
 from tests.conftest import Serve
 
 # By a thread: the runtime interrupts with SIGALRM itself.
-pytestmark = pytest.mark.timeout(60, method="thread")
-
-
-@pytest.fixture(autouse=True)
-def registry() -> Iterator[None]:
-    """What a test registers is gone after it."""
-    before = dict(TASKS)
-    yield
-    TASKS.clear()
-    TASKS.update(before)
+pytestmark = [pytest.mark.timeout(60, method="thread"), pytest.mark.usefixtures("own_tasks")]
 
 
 class Destination:

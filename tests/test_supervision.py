@@ -6,27 +6,17 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from lambda_ric import task, wait_until
 from lambda_ric.envelope import Envelope
-from lambda_ric.tasks import TASKS
 from lambda_ric.testing import Invoked, invoke
 
 # By a thread: the runtime interrupts with SIGALRM itself.
-pytestmark = pytest.mark.timeout(60, method="thread")
-
-
-@pytest.fixture(autouse=True)
-def registry() -> Iterator[None]:
-    """What a test registers is gone after it."""
-    before = dict(TASKS)
-    yield
-    TASKS.clear()
-    TASKS.update(before)
+pytestmark = [pytest.mark.timeout(60, method="thread"), pytest.mark.usefixtures("own_tasks")]
 
 
 class Queue:

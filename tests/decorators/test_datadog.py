@@ -7,9 +7,9 @@ from textwrap import dedent
 from typing import Any
 
 from tests.conftest import Serve, Served
+from tests.decorators.forms import FORMS, PAUSE
 from tests.fakes import Event
 
-PAUSE = 0.02
 ENVIRONMENT = {
     "AWS_LAMBDA_FUNCTION_NAME": "shop",
     "AWS_REGION": "eu-west-1",
@@ -30,6 +30,8 @@ from lambda_ric import after_response, before_invoke
 def tell(event, context):
     print("invocation", context.aws_request_id, flush=True)
 
+decorated = datadog_lambda_wrapper
+
 def work(event):
     with tracer.trace("work"):
         lambda_metric("shop.orders", event["orders"])
@@ -39,51 +41,7 @@ def work(event):
 PAUSE = {PAUSE}
 """
 
-FORMS = (
-    SETUP
-    + """
-from lambda_ric import blocking
-
-@datadog_lambda_wrapper
-def plain(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@datadog_lambda_wrapper
-@after_response
-def continued(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    yield "done"
-
-@datadog_lambda_wrapper
-@blocking
-async def awaited(event, context):
-    await asyncio.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@datadog_lambda_wrapper
-@blocking
-def streamed(event, context):
-    yield "do"
-    time.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-@datadog_lambda_wrapper
-@blocking
-async def awaited_and_streamed(event, context):
-    yield "do"
-    await asyncio.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-def handler(event, context):
-    return globals()[event["form"]](event, context)
-"""
-)
+FUNCTION = SETUP + FORMS
 NAMES = ["plain", "continued", "awaited", "streamed", "awaited_and_streamed"]
 
 
@@ -108,7 +66,7 @@ def written(served: Served) -> list[dict[str, Any]]:
 def test_spans_are_as_long_as_the_work_which_is_part_of_them(serve: Serve) -> None:
     """The wrapper measures the call, and writes before it returns."""
     events = one_of_each()
-    served = serve(FORMS, *events, env=ENVIRONMENT)
+    served = serve(FUNCTION, *events, env=ENVIRONMENT)
 
     invocations = written(served)
     assert [names["aws.lambda"]["meta"]["request_id"] for names in invocations] == [e.request_id for e in events]
@@ -122,7 +80,7 @@ def test_spans_are_as_long_as_the_work_which_is_part_of_them(serve: Serve) -> No
 
 def test_errors_are_recorded_and_fail_the_invocation(serve: Serve) -> None:
     """The same error: of a stream in its trailers."""
-    served = serve(FORMS, *one_of_each(fail=True), env=ENVIRONMENT)
+    served = serve(FUNCTION, *one_of_each(fail=True), env=ENVIRONMENT)
 
     invocations = written(served)
     assert [names["aws.lambda"]["meta"]["error.message"] for names in invocations] == ["out of stock"] * len(NAMES)
@@ -159,7 +117,7 @@ def test_span_of_a_bare_async_handler_ends_before_its_work_begins(serve: Serve) 
 def test_handler_that_is_loaded_through_datadogs_own_is_wrapped(serve: Serve) -> None:
     """As with their layer: _HANDLER names theirs, DD_LAMBDA_HANDLER the function's."""
     served = serve(
-        FORMS.replace("@datadog_lambda_wrapper\n", ""),
+        SETUP + "\ndef decorated(handler): return handler\n" + FORMS,
         Event({"form": "awaited", "orders": 3}),
         handler="datadog_lambda.handler.handler",
         env={**ENVIRONMENT, "DD_LAMBDA_HANDLER": "app.handler"},

@@ -8,9 +8,8 @@ from textwrap import dedent
 from typing import Any
 
 from tests.conftest import Serve, Served
+from tests.decorators.forms import FORMS, NAMES, PAUSE
 from tests.fakes import Event
-
-PAUSE = 0.02
 
 SETUP = f"""
 import asyncio, json, time
@@ -35,58 +34,12 @@ def work(event):
             raise ValueError("out of stock")
 
 PAUSE = {PAUSE}
+
+def decorated(handler):
+    return handler  # the instrumentor wraps what _HANDLER names
 """
 
-FORMS = (
-    SETUP
-    + """
-from lambda_ric import blocking
-
-def plain(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@after_response
-def continued(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    yield "done"
-
-@blocking
-async def awaited(event, context):
-    await asyncio.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@blocking
-@after_response
-async def awaited_and_continued(event, context):
-    await asyncio.sleep(PAUSE)
-    work(event)
-    yield "done"
-
-@blocking
-def streamed(event, context):
-    yield "do"
-    time.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-@blocking
-async def awaited_and_streamed(event, context):
-    yield "do"
-    await asyncio.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-def handler(event, context):
-    return globals()[event["form"]](event, context)
-
-AwsLambdaInstrumentor().instrument()
-"""
-)
-NAMES = ["plain", "continued", "awaited", "awaited_and_continued", "streamed", "awaited_and_streamed"]
+FUNCTION = SETUP + FORMS + "\nAwsLambdaInstrumentor().instrument()\n"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": "shop"}
 
 
@@ -117,7 +70,7 @@ def seconds(span: Any) -> float:
 
 def test_spans_are_as_long_as_the_work(serve: Serve) -> None:
     """The instrumentor measures the call, and exports before it returns."""
-    served = serve(FORMS, *one_of_each(), env=ENVIRONMENT)
+    served = serve(FUNCTION, *one_of_each(), env=ENVIRONMENT)
 
     spans = spans_of(served)
     assert [sorted(exported) for exported in spans] == [["shop", "work"]] * len(NAMES)
@@ -128,7 +81,7 @@ def test_spans_are_as_long_as_the_work(serve: Serve) -> None:
 def test_spans_of_the_function_are_children_of_the_invocations(serve: Serve) -> None:
     """The current span is a context variable, which coroutines and generators are run with."""
     events = one_of_each()
-    served = serve(FORMS, *events, env=ENVIRONMENT)
+    served = serve(FUNCTION, *events, env=ENVIRONMENT)
 
     spans = spans_of(served)
     assert [exported["work"]["parent_id"] for exported in spans] == [
@@ -177,7 +130,7 @@ def test_spans_are_found_by_coroutines_though_a_hook_has_run_one_before(serve: S
 
 def test_spans_record_the_error_that_the_caller_gets(serve: Serve) -> None:
     """The same one: of a stream in its trailers."""
-    served = serve(FORMS, *one_of_each(fail=True), env=ENVIRONMENT)
+    served = serve(FUNCTION, *one_of_each(fail=True), env=ENVIRONMENT)
 
     spans = [exported["shop"] for exported in spans_of(served)]
     assert [span["status"]["status_code"] for span in spans] == ["ERROR"] * len(NAMES)
@@ -203,7 +156,7 @@ def test_handler_that_is_loaded_through_a_wrapper_module_is_instrumented(serve: 
         )
     )
     served = serve(
-        FORMS.replace("AwsLambdaInstrumentor().instrument()", ""),
+        FUNCTION.replace("AwsLambdaInstrumentor().instrument()", ""),
         Event({"form": "awaited"}),
         handler="otel_wrapper.lambda_handler",
         env={**ENVIRONMENT, "ORIG_HANDLER": "app.handler"},

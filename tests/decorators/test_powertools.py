@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import Serve, Served
 from tests.decorators.daemons import XRayDaemon
+from tests.decorators.forms import FORMS, NAMES, PAUSE
 from tests.fakes import Event
 
 TRACED = {"Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"}
-PAUSE = 0.02
 
 UTILITIES = f"""
 import asyncio, time
@@ -41,61 +41,7 @@ def work(event):
 PAUSE = {PAUSE}
 """
 
-FORMS = (
-    UTILITIES
-    + """
-from lambda_ric import blocking
-
-@decorated
-def plain(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@decorated
-@after_response
-def continued(event, context):
-    time.sleep(PAUSE)
-    work(event)
-    yield "done"
-
-@decorated
-@blocking
-async def awaited(event, context):
-    await asyncio.sleep(PAUSE)
-    work(event)
-    return "done"
-
-@decorated
-@blocking
-@after_response
-async def awaited_and_continued(event, context):
-    await asyncio.sleep(PAUSE)
-    work(event)
-    yield "done"
-
-@decorated
-@blocking
-def streamed(event, context):
-    yield "do"
-    time.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-@decorated
-@blocking
-async def awaited_and_streamed(event, context):
-    yield "do"
-    await asyncio.sleep(PAUSE)
-    work(event)
-    yield "ne"
-
-def handler(event, context):
-    return globals()[event["form"]](event, context)
-"""
-)
-STREAMING = ["streamed", "awaited_and_streamed"]
-NAMES = ["plain", "continued", "awaited", "awaited_and_continued", *STREAMING]
+FUNCTION = UTILITIES + FORMS
 
 
 def with_utilities(source: str) -> str:
@@ -129,7 +75,7 @@ def logged(served: Served) -> list[Any]:
 
 def test_metrics_are_flushed_once_and_in_their_invocation(serve: Serve, xray: XRayDaemon) -> None:
     """`log_metrics` flushes when the call that it decorates has ended, and all the work is in there."""
-    served = serve(FORMS, *one_of_each(), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
+    served = serve(FUNCTION, *one_of_each(), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
 
     assert metrics_of(served) == [[{"orders": [float(n)]}] for n, _ in enumerate(NAMES, 1)]
     assert [post.name for post in served.posts] == ["response"] * len(NAMES)
@@ -138,7 +84,7 @@ def test_metrics_are_flushed_once_and_in_their_invocation(serve: Serve, xray: XR
 
 def test_subsegments_are_as_long_as_the_work(serve: Serve, xray: XRayDaemon) -> None:
     """`capture_lambda_handler` measures the call; each belongs to the trace of its invocation."""
-    serve(FORMS, *one_of_each(), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
+    serve(FUNCTION, *one_of_each(), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
 
     segments = xray.segments()
     assert [segment["name"] for segment in segments] == [f"## {name}" for name in NAMES]
@@ -149,7 +95,7 @@ def test_subsegments_are_as_long_as_the_work(serve: Serve, xray: XRayDaemon) -> 
 
 def test_subsegments_know_of_the_error_that_the_caller_gets(serve: Serve, xray: XRayDaemon) -> None:
     """The same one: of a stream in its trailers, after what had been sent."""
-    served = serve(FORMS, *one_of_each(fail=True), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
+    served = serve(FUNCTION, *one_of_each(fail=True), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
 
     assert [
         (segment["name"], segment["fault"], segment["cause"]["exceptions"][0]["message"]) for segment in xray.segments()
@@ -163,7 +109,7 @@ def test_subsegments_know_of_the_error_that_the_caller_gets(serve: Serve, xray: 
 
 def test_metrics_of_a_failed_invocation_are_flushed_too(serve: Serve, xray: XRayDaemon) -> None:
     """Powertools flushes in a `finally`."""
-    served = serve(FORMS, *one_of_each(fail=True), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
+    served = serve(FUNCTION, *one_of_each(fail=True), env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
 
     assert metrics_of(served) == [[{"orders": [float(n)]}] for n, _ in enumerate(NAMES, 1)]
 
@@ -171,7 +117,7 @@ def test_metrics_of_a_failed_invocation_are_flushed_too(serve: Serve, xray: XRay
 def test_metrics_of_an_interrupted_invocation_are_flushed_too(serve: Serve, xray: XRayDaemon) -> None:
     """The soft deadline ends the call by an exception, under which `finally` runs."""
     served = serve(
-        FORMS
+        FUNCTION
         + dedent(
             """
             @decorated
@@ -193,7 +139,7 @@ def test_metrics_of_an_interrupted_invocation_are_flushed_too(serve: Serve, xray
 def test_log_lines_carry_the_keys_of_their_invocation(serve: Serve, xray: XRayDaemon) -> None:
     """`inject_lambda_context` takes them from the context object."""
     events = one_of_each()
-    served = serve(FORMS, *events, env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
+    served = serve(FUNCTION, *events, env={"AWS_XRAY_DAEMON_ADDRESS": xray.address})
 
     lines = logged(served)
     assert [line["function_request_id"] for line in lines] == [event.request_id for event in events]
