@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-
 PENDING, RUNNING = "pending", "running"
 SUCCEEDED, FAILED, CANCELLED, ABANDONED, DROPPED = "succeeded", "failed", "cancelled", "abandoned", "dropped"
 OVERFLOWED = "overflowed"

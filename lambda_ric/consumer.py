@@ -11,7 +11,7 @@ import logging
 import time
 
 from .background_task import DROPPED, FAILED, SUCCEEDED, BackgroundTask
-from .envelope import Envelope
+from .envelope import EVENT_SOURCE, Envelope
 from .errors import EnvelopeError, HandlerTimeoutError
 from .event_loop import is_awaitable
 from .failures import exc_info
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("lambda_ric.consumer")
 
 QUEUE = "aws:sqs"
-EVENT = "lambda-ric:task"
-"""The source of a record that came by an asynchronous invocation: Lambda itself repeats those that fail."""
 
 # So many deliveries are not told from accidents: each counts, also when Lambda had no environment for it, or the task
 # of another message ended the process. It is what AWS asks for as the least maxReceiveCount:
@@ -74,7 +72,7 @@ class Consumer:
         _run(messages, handover)
         failed = [message for message in messages if not message.done]
         for message in failed:
-            if message.source == EVENT:
+            if message.source == EVENT_SOURCE:
                 raise message.error()
         return {"batchItemFailures": [{"itemIdentifier": message.id} for message in failed]}
 
@@ -113,7 +111,7 @@ class _Message:
         self.task: Task | None = None
         self.refusal: EnvelopeError | None = None
         self.run: BackgroundTask | None = None
-        if self.source in (QUEUE, EVENT) and isinstance(known.get("body"), str):
+        if self.source in (QUEUE, EVENT_SOURCE) and isinstance(known.get("body"), str):
             try:
                 self.envelope = Envelope.decode(known["body"])
             except EnvelopeError as error:
@@ -150,7 +148,7 @@ class _Message:
         if self.task is None:
             return False
         self.done = self.run is not None and self.run.state == SUCCEEDED
-        if self.done or self.source == EVENT:
+        if self.done or self.source == EVENT_SOURCE:
             return False
         # What ran out of time has not had its attempt.
         if self.run is None or (self.run.state == FAILED and self.attempt > self.task.retries):

@@ -17,7 +17,7 @@ from .forks import end_child_of
 from .handlers import extend_import_path, load_handler
 from .hooks import PROCESS_HOOKS
 from .logs import Logs
-from .runtime import Runtime
+from .runtime import Runtime, registered_tasks
 from .settings import Address, Settings
 from .streams import tell
 from .threads import carry_context
@@ -168,9 +168,7 @@ def _serve(runtime: Runtime, client: RuntimeClient, logs: Logs, settings: Settin
 
 
 def _work_may_overflow() -> bool:
-    # Without importing tasks: whoever has one did.
-    tasks = sys.modules.get(f"{__package__}.tasks")
-    return tasks is not None and any(task.overflow is not None for task in tasks.TASKS.values())
+    return any(task.overflow is not None for task in registered_tasks().values())
 
 
 def _extension(settings: Settings, runtime: Runtime) -> Extension:

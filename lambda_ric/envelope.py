@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+EVENT_SOURCE = "lambda-ric:task"
+"""What a record has, where those of SQS have ``aws:sqs``, when a task came by an asynchronous invocation."""
+
 # Python's own limits on what json can read again: nesting by the recursion limit, integers by 4,300 digits.
 _DEEPEST = 100
 _MOST_BITS = 14_000

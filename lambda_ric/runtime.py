@@ -42,7 +42,7 @@ from .threads import carry_context_into_pools, left_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
     from .children import Children
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .protocol import Invocation
     from .settings import Settings
     from .streaming import ResponseStream
+    from .tasks import Task
 
 log = logging.getLogger("lambda_ric.runtime")
 
@@ -353,14 +354,20 @@ def _name_threads(invocation: Invocation) -> None:
         tell(log, logging.WARNING, what, thread.name, line)
 
 
+def registered_tasks() -> Mapping[str, Task]:
+    """Return the tasks of this process by name, without importing their module: whoever has one did."""
+    module = sys.modules.get(f"{__package__}.tasks")
+    return module.TASKS if module is not None else {}
+
+
 def _consuming(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    # Where there are registered tasks, a queue may bring one. Without importing them: somebody else did, then.
-    tasks = sys.modules.get(f"{__package__}.tasks")
-    if tasks is None or not tasks.TASKS:
+    # Where there are registered tasks, a queue may bring one.
+    tasks = registered_tasks()
+    if not tasks:
         return handler
     from .consumer import Consumer
 
-    return handler if isinstance(handler, Consumer) else Consumer(handler, tasks.TASKS)
+    return handler if isinstance(handler, Consumer) else Consumer(handler, tasks)
 
 
 # The names and values of os.environ as it keeps them. To assign to it calls setenv, of which glibc keeps every value

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from .errors import AnswerRefusedError, ConnectionLostError, LambdaRICError, ResultEncodeError
 from .protocol import PRELUDE_END, PRELUDE_TYPE
+from .threads import start_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -305,13 +306,9 @@ class _Writer:
         if self._thread is not None:
             self._changed.notify_all()
             return
-        thread = threading.Thread(target=self._run, name="lambda_ric.streaming", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads are to be had
+        self._thread = start_daemon("lambda_ric.streaming", self._run)
+        if self._thread is None:
             self.body.send(self._take())
-        else:
-            self._thread = thread
 
     def _run(self) -> None:
         while True:

@@ -10,13 +10,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from functools import partial
 
 from .background_task import DROPPED, OVERFLOWED, BackgroundTask, cannot_cancel, name_of
 from .event_loop import is_coroutine_function
 from .failures import as_text
 from .reports import FailureRecord
 from .streams import tell
+from .threads import SENDER, start_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Supervision:
                 for prepare in ready:
                     prepare()
 
-        _start(prepare_later)
+        start_daemon(SENDER, prepare_later)
 
     # How many at once...
 
@@ -235,7 +235,7 @@ class Supervision:
                 return True
             self._senders.add(id(sink))
         # Each sink has a thread: one that hangs does not take the others' time.
-        if not _start(partial(self._send_to, sink)):
+        if start_daemon(SENDER, self._send_to, sink) is None:
             self._send_to(sink)
         return True
 
@@ -304,10 +304,8 @@ def refused_within(sink: Sink, envelopes: Sequence[Envelope], until: float) -> l
     def send() -> None:
         answers.append(_refused(sink, envelopes, until))
 
-    thread = threading.Thread(target=send, name="lambda_ric.overflow", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads are to be had
+    thread = start_daemon(SENDER, send)
+    if thread is None:
         send()
     else:
         thread.join(max(0.0, until - time.time()))
@@ -319,14 +317,6 @@ def _refused(sink: Sink, envelopes: Sequence[Envelope], until: float) -> list[tu
         return [(envelope, why) for envelope, why in sink.send(envelopes, max(0.0, until - time.time()))]
     except BaseException as error:  # a sink of the function's own may raise anything, and return anything
         return [(envelope, f"{type(error).__name__}: {as_text(error)}") for envelope in envelopes]
-
-
-def _start(call: Callable[[], None]) -> bool:
-    try:
-        threading.Thread(target=call, name="lambda_ric.overflow", daemon=True).start()
-    except RuntimeError:  # no more threads are to be had
-        return False
-    return True
 
 
 _AN_HOUR = 3600.0

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lambda_ric.threads")
 
+SENDER = "lambda_ric.overflow"
+"""The name of the threads that send tasks to queues."""
+
 
 def carry_context() -> None:
     """Give every thread that is started from now on the context of the code that starts it."""
@@ -56,6 +59,20 @@ def carry_context() -> None:
     threading.Thread.start = start_in_context  # type: ignore[method-assign,assignment]
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_exception
+
+
+def start_daemon(name: str, call: Callable[..., object], *args: object) -> threading.Thread | None:
+    """
+    Return a thread that has begun with *call*, or None if no more threads are to be had.
+
+    A daemon: one that hangs must not keep the process from ending.
+    """
+    thread = threading.Thread(target=call, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 def left_running(belongs: Callable[[Context], bool]) -> list[tuple[threading.Thread, str]]:

@@ -4,10 +4,11 @@ What the sinks on AWS have in common: batches are sent until each message is acc
 
 from __future__ import annotations
 
-import threading
 import time
 
-from .service import THREAD, ServiceError
+from lambda_ric.threads import SENDER, start_daemon
+
+from .service import ServiceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,10 +128,8 @@ class AWSSink:
     def _deliver_within(self, within: float, messages: list[Message]) -> None:
         until = self.clock() + within
         # In a thread: credentials, names of hosts and answers that come byte by byte know no timeout.
-        thread = threading.Thread(target=self._deliver, args=(messages, until), name=THREAD, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
+        thread = start_daemon(SENDER, self._deliver, messages, until)
+        if thread is None:
             self._deliver(messages, until)
         else:
             thread.join(within)

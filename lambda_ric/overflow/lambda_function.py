@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+from lambda_ric.envelope import EVENT_SOURCE
 from lambda_ric.errors import ConfigurationError
 
 from .aws_sink import AWSSink, Message
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lambda_ric.envelope import Envelope
-
-EVENT_SOURCE = "lambda-ric:task"
-"""What the record of the event has where those of SQS have ``aws:sqs``."""
 
 
 class LambdaFunction(AWSSink):

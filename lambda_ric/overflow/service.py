@@ -12,6 +12,7 @@ from importlib.machinery import PathFinder
 
 from lambda_ric.errors import ConfigurationError
 from lambda_ric.protocol import USER_AGENT
+from lambda_ric.threads import SENDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     import httpx
-
-THREAD = "lambda_ric.overflow"
-"""The name of the threads that send."""
 
 _TRANSIENT = {
     "RequestLimitExceeded",
@@ -189,7 +187,7 @@ _TALKATIVE = ("botocore.auth", "botocore.credentials", "httpx")
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    return record.threadName != THREAD
+    return record.threadName != SENDER
 
 
 # Where a service is...
