@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from lambda_ric.tasks import TASKS
-from tests.fakes import FakeRuntimeAPI, Intercept, OnChunk, Request
+from lambda_ric.tasks.policy import TASKS
+from tests.support.fakes import FakeRuntimeAPI, Intercept, OnChunk, Request
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 CLEAN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "TZ": "UTC"}
+PATIENCE = 240.0
+"""Seconds after which a process, or an answer, that a test waits for is taken for hanging; less than the test's own."""
 
 
 @dataclass
@@ -76,8 +78,9 @@ def serve(tmp_path: Path) -> Serve:
         keep_chunks: bool = True,
         arguments: tuple[str, ...] = (),
         python: str = sys.executable,
-        timeout: float = 40.0,
+        timeout: float = PATIENCE,
         pass_fds: tuple[int, ...] = (),
+        runtime: str = "lambda_ric",
     ) -> Served:
         (tmp_path / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
         with FakeRuntimeAPI(*events, intercept=intercept, on_chunk=on_chunk, keep_chunks=keep_chunks) as api:
@@ -89,7 +92,7 @@ def serve(tmp_path: Path) -> Serve:
                 **(env or {}),
             }
             done = subprocess.run(
-                [python, "-m", "lambda_ric", *arguments],
+                [python, "-m", runtime, *arguments],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,
@@ -109,3 +112,10 @@ def own_tasks() -> Iterator[None]:
     yield
     TASKS.clear()
     TASKS.update(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that differ from process to process: those who share the tests could not agree on them."""
+    addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if addressed:
+        raise pytest.UsageError(f"parameters need ids=, for the address of an object is no name: {addressed}")
