@@ -26,7 +26,7 @@ from lambda_ric.protocol import NEXT
 from lambda_ric.runtime import Runtime
 from lambda_ric.settings import Address, Settings
 from tests.conftest import CLEAN_ENVIRONMENT
-from tests.fakes import Event, FakeRuntimeAPI, reply
+from tests.support.fakes import Event, FakeRuntimeAPI, reply
 
 URL = "http://127.0.0.1:9001/2018-06-01/runtime"
 EVENT = {"Lambda-Runtime-Aws-Request-Id": "r-1", "Lambda-Runtime-Deadline-Ms": "1"}

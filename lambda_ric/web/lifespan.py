@@ -10,16 +10,15 @@ import asyncio
 import logging
 from contextvars import Context
 
-from .failures import exc_info
-from .hooks import on_shutdown, on_startup
-from .streams import tell
+from lambda_ric.failures import exc_info, tell
+from lambda_ric.hooks import on_shutdown, on_startup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any, Literal
 
-log = logging.getLogger("lambda_ric.lifespan")
+log: logging.Logger = logging.getLogger("lambda_ric.lifespan")
 
 
 class Lifespan:
@@ -41,6 +40,11 @@ class Lifespan:
         if mode != "off":
             on_startup(self.start)
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the application is, or has no lifespan."""
+        return self._started
+
     async def start(self) -> None:
         """
         Start the application, unless that has been done.
@@ -60,11 +64,11 @@ class Lifespan:
             self._started = True
 
     async def _start(self) -> None:
-        self._received, self._answer = False, {"type": ""}
-        self._answered, self._stopping = asyncio.Event(), asyncio.Event()
+        self._received, self._answer = 0, {"type": ""}
+        self._answered, self._stopping, self._stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # In a context of its own: when the first request starts it, it is no part of that one.
-        self._task = Context().run(asyncio.get_running_loop().create_task, self._run())
-        self._task.add_done_callback(lambda task: self._answered.set())
+        self._task = asyncio.Task(self._run(), context=Context())
+        self._task.add_done_callback(self._ended)
         await self._answered.wait()
         if self._answer["type"] == "lifespan.startup.failed":
             # Frameworks raise the reason after that; whoever does not has said it in words.
@@ -80,21 +84,32 @@ class Lifespan:
         log.debug("the application has no lifespan: %r", error)
 
     async def stop(self) -> None:
-        """Have the application shut down."""
+        """Have the application shut down, and wait for its answer."""
         self._stopping.set()
+        await self._stopped.wait()
+        # Frameworks return now, or raise why they could not; one that waits for more has had its last message.
+        await asyncio.sleep(0)
+        if not self._task.done():
+            self._task.cancel()
         await asyncio.wait([self._task])
         if self._answer["type"] == "lifespan.shutdown.failed" and _error_of(self._task) is None:
             raise RuntimeError(f"shutdown failed: {self._answer.get('message', '')}")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._answered.set()
+        self._stopped.set()
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         await self._app(scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
-        if not self._received:
-            self._received = True
+        self._received += 1
+        if self._received == 1:
             return {"type": "lifespan.startup"}
         await self._stopping.wait()
+        if self._received > 2:
+            await asyncio.get_running_loop().create_future()  # there is no further message
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -102,6 +117,8 @@ class Lifespan:
         if message["type"] not in (f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"):
             raise RuntimeError(f"unexpected ASGI message {message['type']!r} instead of 'lifespan.{phase}.complete'")
         self._answer = message
+        if phase == "shutdown":
+            self._stopped.set()
         self._answered.set()
 
 

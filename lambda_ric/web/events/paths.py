@@ -6,6 +6,7 @@ Paths of HTTP events: percent-encoded again where AWS has decoded them, and spli
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote
 
 TYPE_CHECKING = False
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 _RECEIVED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "?#")
 # https://www.rfc-editor.org/rfc/rfc3986#section-3.3
 _DECODED = "/:@!$&'()*+,;="
+_is_received = re.compile(r"[!\"$->@-~]*").fullmatch
+_is_decoded = re.compile(r"[A-Za-z0-9_.~/:@!$&'()*+,;=-]*").fullmatch
 
 
 def received(path: str) -> str:
     """Return *path*, which was not decoded, without what cannot be part of a path."""
-    return _absolute(quote(path, _RECEIVED, errors="replace"))
+    # To look costs a fifth of what quote does: most have nothing in them that has to be encoded.
+    return _absolute(path if _is_received(path) else quote(path, _RECEIVED, errors="replace"))
 
 
 def decoded(path: str) -> str:
     """Return *path*, which was decoded, percent-encoded."""
-    return _absolute(quote(path, _DECODED, errors="replace"))
+    return _absolute(path if _is_decoded(path) else quote(path, _DECODED, errors="replace"))
 
 
 def mount_point(root_path: str) -> str:

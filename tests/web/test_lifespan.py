@@ -15,14 +15,14 @@ import pytest
 from starlette.applications import Starlette
 
 from lambda_ric.asgi import ASGIHandler
-from lambda_ric.emulator import Emulator, LogLine, blocking
+from lambda_ric.emulator import Emulator, LogLine, in_thread
 from lambda_ric.errors import HandlerTimeoutError
 from lambda_ric.hooks import Hooks
 from lambda_ric.testing import invoke
-from tests.conftest import CLEAN_ENVIRONMENT, ROOT, Serve
+from tests.conftest import CLEAN_ENVIRONMENT, PATIENCE, ROOT, Serve
 from tests.test_asgi import START, body, event, unfinished_tasks
 
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 
 Messages = list[dict[str, Any]]
 
@@ -116,7 +116,7 @@ handler = ASGIHandler(app)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     lines: list[LogLine] = []
 
-    with blocking(Emulator("app.handler", task_root=tmp_path, timeout=10, on_log=lines.append)) as emulator:
+    with in_thread(Emulator("app.handler", task_root=tmp_path, timeout=10, on_log=lines.append)) as emulator:
         for _ in range(2):
             emulator.finished(emulator.invoke(event()))
 
@@ -184,7 +184,7 @@ def test_app():
         env=CLEAN_ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -375,3 +375,23 @@ def test_lifespan_is_suspended_between_the_invocations(hooks: Hooks) -> None:
 
     assert first.tasks == []
     assert len(turns) > seen > 0
+
+
+def test_shutdown_is_received_once_and_ends_with_its_answer(hooks: Hooks) -> None:
+    """An application that goes on to receive has had its last message: nothing follows, and nobody waits for it."""
+    received: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            received.append(message["type"])
+            await send({"type": f"{message['type']}.complete"})
+
+    before = unfinished_tasks()
+    ASGIHandler(app)
+    start(hooks)
+    shut_down(hooks)
+    hooks.shutdown.clear()
+
+    assert received == ["lifespan.startup", "lifespan.shutdown"]
+    assert unfinished_tasks() == before

@@ -5,6 +5,7 @@ HTTP events as requests, and the responses in the form that each source of them 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+    https://docs.aws.amazon.com/vpc-lattice/latest/ug/lambda-functions.html
 
 "Recorded" marks what these pages do not say, and was seen with the real services.
 """
@@ -15,16 +16,42 @@ from urllib.parse import quote, unquote, urlencode
 
 from lambda_ric.errors import UnsupportedEventError
 
-from .fields import address, body, field, header_pairs, malformed, port, required, string_lists, strings, text
+from .fields import (
+    address,
+    are_strings,
+    body,
+    field,
+    header_pairs,
+    malformed,
+    merged,
+    port,
+    required,
+    strings,
+    text,
+    unzipped,
+    values,
+)
 from .paths import below, decoded, mount_point, received, split_at_resource
-from .responses import by_name, content, description, joined, joined_and_cookies, single_and_repeated
+from .responses import (
+    BODY_TYPES,
+    BodyTypes,
+    content,
+    description,
+    joined,
+    joined_and_cookies,
+    single_and_repeated,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from typing import Any
 
+    from lambda_ric.web.head import Head
+
     Document = Mapping[str, Any]
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 # Every visible character: what is in a query string stays as it is.
 _QUERY = "".join(map(chr, range(0x21, 0x7F)))
@@ -35,7 +62,7 @@ class HTTPRequest:
     The request of an HTTP event.
 
     ``path`` is decoded and begins with ``root_path``, as ASGI has it;
-    ``raw_path`` and ``query_string`` are percent-encoded. The names of headers
+    ``raw_path``, ``raw_root_path`` and ``query_string`` are percent-encoded. The names of headers
     are in lower case, repeated ones are repeated, and all cookies are in one
     ``cookie``. ``can_stream`` is whether the source is of a kind that can pass
     on a streamed response; whether it is set to do so, no event tells.
@@ -43,6 +70,7 @@ class HTTPRequest:
 
     source = ""
     can_stream = False
+    is_base64_encoded = "isBase64Encoded"
 
     @classmethod
     def of(cls, event: object, root_path: str | None = None) -> HTTPRequest:
@@ -56,55 +84,80 @@ class HTTPRequest:
         Raises:
             UnsupportedEventError: It is no HTTP event, or a malformed one.
         """
-        return _source_of(event)(event, root_path)
+        return cls.kind_of(event)(event, root_path)
+
+    @staticmethod
+    def kind_of(event: object) -> type[HTTPRequest]:
+        """
+        Return the class of requests from the source of *event*.
+
+        Raises:
+            UnsupportedEventError: It is no HTTP event.
+        """
+        return _source_of(event)
 
     def __init__(self, event: Any, root_path: str | None) -> None:
-        context: Document = event["requestContext"]
-        named = [(name.lower(), value) for name, value in self._headers(event)]
-        headers = dict(named)
+        context: Document = event.get("requestContext") or {}
         mount, path = self._location(event, context)
         if root_path is not None:
             mount = mount_point(root_path)
             path = below(mount, path) or path
 
-        self.method = self._method(event, context).upper()
-        self.path = unquote(mount + path)
-        self.raw_path = (mount + path).encode()
-        self.root_path = unquote(mount)
-        self.query_string = self._query_string(event).encode()
-        self.body = body(event)
-        self.headers = list(header_pairs(named, self.body))
-        self.scheme = "http" if headers.get("x-forwarded-proto", "").lower() == "http" else "https"
-        self.http_version = {"HTTP/1.0": "1.0", "HTTP/2.0": "2"}.get(self._protocol(context), "1.1")
+        self.method: str = self._method(event, context).upper()
+        whole = mount + path
+        self.path: str = unquote(whole) if "%" in whole else whole
+        self.raw_path: bytes = whole.encode()
+        self.root_path: str = unquote(mount) if "%" in mount else mount
+        self.raw_root_path: bytes = mount.encode()
+        self.query_string: bytes = self._query_string(event).encode()
+        self.body: bytes = body(event, self.is_base64_encoded)
+        pairs, headers = header_pairs(*self._headers(event), self._cookies(event), self.body)
+        self.headers: list[tuple[bytes, bytes]] = pairs
+        self.scheme = "http" if headers.get(b"x-forwarded-proto", b"").lower() == b"http" else "https"
+        self.http_version: str = {"HTTP/1.0": "1.0", "HTTP/2.0": "2"}.get(self._protocol(context), "1.1")
         # The port is known of load balancers only, if they are set to tell it.
         source_ip = self._source_ip(context, headers)
-        self.client = address(source_ip, 0) if source_ip else None
-        default_port = port(headers.get("x-forwarded-port", ""), 80 if self.scheme == "http" else 443)
-        self.server = address(headers["host"], default_port) if headers.get("host") else None
+        self.client: tuple[str, int] | None = address(source_ip, 0) if source_ip else None
+        default_port = port(headers.get(b"x-forwarded-port", b"").decode(), 80 if self.scheme == "http" else 443)
+        host = headers.get(b"host", b"").decode()
+        self.server: tuple[str, int] | None = address(host, default_port) if host else None
 
-    def response(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> dict[str, Any]:
+    @property
+    def line(self) -> str:
+        """The method and the path, for the log."""
+        return f"{self.method} {self.raw_path.decode('ascii')}"
+
+    @property
+    def known_method(self) -> str:
+        """The method if it is one of HTTP's own, for metrics: whoever may invoke the function may send any word."""
+        return self.method if self.method in _METHODS else "OTHER"
+
+    def has_body(self, status: int) -> bool:
+        """Say whether a response with this *status* has one."""
+        return self.method != "HEAD" and status not in (204, 304)
+
+    def response(self, head: Head, body: bytes, body_types: BodyTypes = BODY_TYPES) -> dict[str, Any]:
         """
         Return what the handler has to return for this response.
 
         The answer to HEAD keeps the content-length that it was given; whether
         the client sees it is up to the source.
-
-        Raises:
-            ValueError: *status* is not one of 200 to 599; a function cannot send others.
         """
-        if not 200 <= status <= 599:
-            raise ValueError(f"a function cannot answer with the status {status}, only with 200 to 599")
-        named = by_name(headers)
-        bodiless = self.method == "HEAD" or status in (204, 304)
-        return {"statusCode": status, **self._head(status, named), **content(named, b"" if bodiless else body)}
+        shown = content(head.headers, body if self.has_body(head.status) else b"", body_types)
+        return {"statusCode": head.status, **self._head(head.status, head.headers), **shown}
 
     # What differs from source to source...
 
     def _method(self, event: Document, context: Document) -> str:
         return required(event, "httpMethod")
 
-    def _headers(self, event: Document) -> list[tuple[str, str]]:
-        return string_lists(event, "multiValueHeaders") or strings(event, "headers")
+    def _headers(self, event: Document) -> tuple[Collection[str], Collection[str]]:
+        """Return their names, and as many values."""
+        return unzipped(merged(values(event, "multiValueHeaders"), strings(event, "headers"), key=str.lower))
+
+    def _cookies(self, event: Document) -> list[str] | None:
+        """Return what the event has beside its headers."""
+        return None
 
     def _location(self, event: Document, context: Document) -> tuple[str, str]:
         """Return where the application is mounted, and the path below it, both percent-encoded."""
@@ -114,12 +167,12 @@ class HTTPRequest:
         raise NotImplementedError
 
     def _parameters(self, event: Document) -> list[tuple[str, str]]:
-        return string_lists(event, "multiValueQueryStringParameters") or strings(event, "queryStringParameters")
+        return merged(values(event, "multiValueQueryStringParameters"), strings(event, "queryStringParameters"))
 
     def _protocol(self, context: Document) -> str:
         return text(context, "protocol")
 
-    def _source_ip(self, context: Document, headers: dict[str, str]) -> str:
+    def _source_ip(self, context: Document, headers: dict[bytes, bytes]) -> str:
         raise NotImplementedError
 
     def _head(self, status: int, headers: dict[str, list[str]]) -> dict[str, Any]:
@@ -144,7 +197,7 @@ class _RESTRequest(HTTPRequest):
         # They come decoded: encoded again they mean the same, but the order of different names is lost.
         return urlencode(self._parameters(event), errors="replace")
 
-    def _source_ip(self, context: Document, headers: dict[str, str]) -> str:
+    def _source_ip(self, context: Document, headers: dict[bytes, bytes]) -> str:
         return text(field(context, "identity", dict) or {}, "sourceIp")
 
     def _head(self, status: int, headers: dict[str, list[str]]) -> dict[str, Any]:
@@ -171,27 +224,29 @@ class _FunctionURLRequest(HTTPRequest):
     def _method(self, event: Document, context: Document) -> str:
         return required(context["http"], "method")
 
-    def _headers(self, event: Document) -> list[tuple[str, str]]:
+    def _headers(self, event: Document) -> tuple[Collection[str], Collection[str]]:
         # Repeated ones come as one, joined by commas; that stays, since a comma may be part of a value.
-        headers, cookies = strings(event, "headers"), field(event, "cookies", list)
-        if not cookies:
-            return headers
-        if not all(isinstance(cookie, str) for cookie in cookies):
-            raise malformed("cookies", "an array of strings")
+        headers = field(event, "headers", dict) or {}
+        return headers, headers.values()
+
+    def _cookies(self, event: Document) -> list[str] | None:
         # Recorded: a function URL has them among the headers as well.
-        return [*((name, value) for name, value in headers if name.lower() != "cookie"), ("cookie", "; ".join(cookies))]
+        cookies = field(event, "cookies", list)
+        if cookies and not are_strings(cookies):
+            raise malformed("cookies", "an array of strings")
+        return cookies
 
     def _location(self, event: Document, context: Document) -> tuple[str, str]:
         # Recorded: it is encoded as it was received, whereas the context's path is decoded.
         return "", received(required(event, "rawPath"))
 
     def _query_string(self, event: Document) -> str:
-        return quote(text(event, "rawQueryString"), _QUERY, errors="replace")
+        return _visible(text(event, "rawQueryString"))
 
     def _protocol(self, context: Document) -> str:
         return text(context["http"], "protocol")
 
-    def _source_ip(self, context: Document, headers: dict[str, str]) -> str:
+    def _source_ip(self, context: Document, headers: dict[bytes, bytes]) -> str:
         return text(context["http"], "sourceIp")
 
     def _head(self, status: int, headers: dict[str, list[str]]) -> dict[str, Any]:
@@ -225,35 +280,90 @@ class _LoadBalancerRequest(HTTPRequest):
     def _query_string(self, event: Document) -> str:
         # They are not decoded. Without multi-value headers only the last one of a name is there.
         parameters = (f"{name}={value}" for name, value in self._parameters(event))
-        return quote("&".join(parameters), _QUERY, errors="replace")
+        return _visible("&".join(parameters))
 
-    def _source_ip(self, context: Document, headers: dict[str, str]) -> str:
+    def _source_ip(self, context: Document, headers: dict[bytes, bytes]) -> str:
         # The load balancer adds what it sees at the end; what comes before is anybody's claim. Health checks have none.
-        return headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return headers.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip().decode()
 
     def _head(self, status: int, headers: dict[str, list[str]]) -> dict[str, Any]:
         shown = {"multiValueHeaders": headers} if self._multi_value else joined(headers)
         return {"statusDescription": description(status), **shown}
 
 
+class _LatticeRequest(HTTPRequest):
+    """From VPC Lattice, in the event structure of version 2."""
+
+    source = "vpc-lattice"
+
+    def _method(self, event: Document, context: Document) -> str:
+        return required(event, "method")
+
+    def _headers(self, event: Document) -> tuple[Collection[str], Collection[str]]:
+        return unzipped(values(event, "headers"))
+
+    def _location(self, event: Document, context: Document) -> tuple[str, str]:
+        return "", received(self._target(event).partition("?")[0])
+
+    def _query_string(self, event: Document) -> str:
+        # Seen with and without it behind the path; there it is as it was sent.
+        _, mark, query = self._target(event).partition("?")
+        return _visible(query) if mark else urlencode(self._parameters(event), errors="replace")
+
+    def _target(self, event: Document) -> str:
+        return required(event, "path")
+
+    def _parameters(self, event: Document) -> list[tuple[str, str]]:
+        return values(event, "queryStringParameters")
+
+    def _source_ip(self, context: Document, headers: dict[bytes, bytes]) -> str:
+        return headers.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip().decode()
+
+    def _head(self, status: int, headers: dict[str, list[str]]) -> dict[str, Any]:
+        return {"statusDescription": description(status), **joined(headers)}
+
+
+class _LatticeRequestV1(_LatticeRequest):
+    """From VPC Lattice, in the event structure of version 1."""
+
+    is_base64_encoded = "is_base64_encoded"
+
+    def _target(self, event: Document) -> str:
+        return required(event, "raw_path")
+
+    def _parameters(self, event: Document) -> list[tuple[str, str]]:
+        return values(event, "query_string_parameters")
+
+
+def _visible(query: str) -> str:
+    if query.isascii() and query.isprintable() and " " not in query:
+        return query
+    return quote(query, _QUERY, errors="replace")
+
+
 def _source_of(event: object) -> type[HTTPRequest]:
-    context = event.get("requestContext") if isinstance(event, dict) else None
-    if not isinstance(event, dict) or not isinstance(context, dict):
+    if not isinstance(event, dict):
+        raise _unsupported(event)
+    if event.get("type") in ("REQUEST", "TOKEN"):
+        raise UnsupportedEventError(
+            "this is an event for a Lambda authorizer of API Gateway: give the authorizer a function of its own"
+        )
+    if isinstance(event.get("raw_path"), str) and "method" in event:
+        return _LatticeRequestV1
+    context = event.get("requestContext")
+    if not isinstance(context, dict):
         raise _unsupported(event)
     if context.get("eventType") in ("CONNECT", "MESSAGE", "DISCONNECT"):
         raise UnsupportedEventError(
             "this is an event of a WebSocket API of API Gateway, and the application is served over HTTP only: give "
             "the routes $connect, $disconnect and $default a function of their own, which sends through @connections"
         )
-    if event.get("type") in ("REQUEST", "TOKEN"):
-        raise UnsupportedEventError(
-            "this is an event for a Lambda authorizer of API Gateway: give the authorizer a function of its own"
-        )
     if "elb" in context:
         return _LoadBalancerRequest
     if isinstance(context.get("http"), dict):
-        of_api = _of_execute_api(context) or context.get("domainPrefix") != context.get("apiId")
-        return _HTTPAPIRequestV2 if of_api else _FunctionURLRequest
+        return _FunctionURLRequest if _of_function_url(context) else _HTTPAPIRequestV2
+    if "method" in event and ("serviceArn" in context or "targetGroupArn" in context):
+        return _LatticeRequest
     if "httpMethod" in event and "path" in event:
         # Events of REST APIs have no version.
         return _HTTPAPIRequestV1 if event.get("version") == "1.0" else _RESTRequest
@@ -267,9 +377,17 @@ def _unsupported(event: object) -> UnsupportedEventError:
         names = ", ".join(sorted(repr(name)[:40] for name in event)[:10])
         seen = f"an object with the fields {names}" if names else "an empty object"
     return UnsupportedEventError(
-        "expected an HTTP event of API Gateway, a function URL or an Application Load Balancer, "
-        f"but this is {seen}: give other events a function of their own"
+        "expected an HTTP event of API Gateway, a function URL, an Application Load Balancer or VPC Lattice, "
+        f"but this is {seen}: give other events a handler of their own with events=, or a function of their own"
     )
+
+
+def _of_function_url(context: Document) -> bool:
+    domain = str(context.get("domainName"))
+    if ".lambda-url." in domain or _of_execute_api(context):
+        return ".lambda-url." in domain
+    # Neither: a custom domain of an API, or an event of a tool's. The two ids are one for a function URL.
+    return context.get("domainPrefix") == context.get("apiId")
 
 
 def _of_execute_api(context: Document) -> bool:

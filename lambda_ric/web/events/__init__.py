@@ -3,5 +3,6 @@ HTTP events as requests, and the responses in the form that each source of them 
 """
 
 from .request import HTTPRequest
+from .responses import BodyTypes
 
-__all__ = ["HTTPRequest"]
+__all__ = ["BodyTypes", "HTTPRequest"]

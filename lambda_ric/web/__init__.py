@@ -1,0 +1,1 @@
+"""HTTP for web applications: events as requests, responses in the form that each source wants."""
