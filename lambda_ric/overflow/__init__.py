@@ -6,45 +6,18 @@ from __future__ import annotations
 
 import os
 
-from .lambda_function import LambdaFunction
-from .sqs_queue import SQSQueue
+from lambda_ric.tasks.envelope import Envelope
+from lambda_ric.tasks.sink import Sink, Unconfirmed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Protocol
+    from .lambda_function import LambdaFunction
+    from .sqs_queue import SQSQueue
 
-    from lambda_ric.envelope import Envelope
-else:
-    Protocol = object  # typing is not worth its import at a cold start
-
-__all__ = ["Sink", "lambda_async", "sqs"]
+__all__ = ["Envelope", "Sink", "Unconfirmed", "lambda_async", "sqs"]
 
 MAX_SIZE = 1024 * 1024
 """What a message of a queue, and an asynchronous event, may have at most."""
-
-
-class Sink(Protocol):
-    """
-    Takes tasks over, as envelopes: whatever reads them there runs them later.
-
-    Both methods may be called from several threads at a time.
-    """
-
-    def check(self, envelope: Envelope) -> None:
-        """
-        Do nothing if *envelope* may be accepted; called when a task is handed over, so it must not wait.
-
-        Raises:
-            ValueError: It can never be accepted, because of its size, say.
-        """
-
-    def send(self, envelopes: Sequence[Envelope], within: float) -> list[tuple[Envelope, str]]:
-        """
-        Send *envelopes*, and return within *within* seconds those that were not accepted, each with the reason.
-
-        It must not raise. What it does not return counts as accepted, and is not run here any more.
-        """
 
 
 def sqs(
@@ -63,8 +36,10 @@ def sqs(
     SQS.
 
     Raises:
-        ConfigurationError: The URL is empty or no URL, the region is not known, or botocore is not installed.
+        ConfigurationError: The URL is empty or no URL, or the region is not known.
     """
+    from .sqs_queue import SQSQueue  # few functions have both kinds
+
     return SQSQueue(queue_url, message_group_id, max_message_size, region, endpoint_url, os.environ)
 
 
@@ -77,6 +52,8 @@ def lambda_async(
     Nothing is imported or connected to before it is needed.
 
     Raises:
-        ConfigurationError: The name is empty or no name, the region is not known, or botocore is not installed.
+        ConfigurationError: The name is empty or no name, or the region is not known.
     """
+    from .lambda_function import LambdaFunction
+
     return LambdaFunction(function, max_payload_size, region, endpoint_url, os.environ)

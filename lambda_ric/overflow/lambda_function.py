@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import json
 
-from lambda_ric.envelope import EVENT_SOURCE
 from lambda_ric.errors import ConfigurationError
+from lambda_ric.tasks.envelope import EVENT_SOURCE
 
+from .addresses import domain_of, endpoint_of, region_of
 from .aws_sink import AWSSink, Message
-from .service import Service, endpoint_of, region_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from lambda_ric.envelope import Envelope
+    from lambda_ric.tasks.envelope import Envelope
 
 
 class LambdaFunction(AWSSink):
@@ -34,16 +34,16 @@ class LambdaFunction(AWSSink):
             raise ConfigurationError("the name of the function is empty: is the variable set that it comes from?")
         if not (function.isascii() and function.translate(_PUNCTUATION).isalnum()):
             raise ConfigurationError(f"{function!r} is neither the name of a function nor an ARN")
-        self._function = function
+        self.source = function
+        """The name or ARN of the function, as it was given."""
         # arn:aws:lambda:REGION:ACCOUNT:function:NAME
         found = function.split(":")[3] if function.startswith("arn:") and function.count(":") >= 6 else None
         region = region_of(region, found, environ)
-        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        endpoint = endpoint_of("lambda", endpoint_url, f"https://lambda.{region}.{domain}", environ)
-        super().__init__(Service("lambda", endpoint, region), 1, max_payload_size)
+        endpoint = endpoint_of("lambda", endpoint_url, f"https://lambda.{region}.{domain_of(region)}", environ)
+        super().__init__("lambda", endpoint, region, 1, max_payload_size)
 
     def __repr__(self) -> str:
-        return f"lambda_async({self._function!r})"
+        return f"lambda_async({self.source!r})"
 
     def _message(self, envelope: Envelope) -> Message:
         attributes = {"ApproximateReceiveCount": "1"}
@@ -59,21 +59,21 @@ class LambdaFunction(AWSSink):
         body = json.dumps({"Records": [record]}, separators=(",", ":"))
         if len(body) > self._max_size:
             raise ValueError(
-                f"task {envelope.task!r} is too large for the function {self._function}: its event has {len(body):,} "
+                f"task {envelope.task!r} is too large for the function {self.source}: its event has {len(body):,} "
                 f"bytes, and {self._max_size:,} are allowed"
             )
         return Message(envelope, body, len(body))
 
-    def _post(self, batch: list[Message], timeout: float) -> None:
+    def _post(self, batch: list[Message], until: float, sending: Callable[[], object]) -> Callable[[], None]:
         (message,) = batch
         headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
         if message.envelope.trace:
             # By it Lambda recognises functions that invoke each other without end.
             headers["X-Amzn-Trace-Id"] = message.envelope.trace
-        name = self._function.replace(":", "%3A").replace("$", "%24")
+        name = self.source.replace(":", "%3A").replace("$", "%24")
         path = f"/2015-03-31/functions/{name}/invocations"
-        self._service.post(path, headers, message.body.encode(), timeout, expected=202)
-        message.accept()
+        self._service.post(path, headers, message.body.encode(), until, sending, expected=202)
+        return message.accept
 
 
 _PUNCTUATION = str.maketrans("", "", "-_:.$")

@@ -8,15 +8,15 @@ import json
 
 from lambda_ric.errors import ConfigurationError
 
+from .addresses import checked_url, endpoint_of, partition_of, region_of
 from .aws_sink import AWSSink, Message
-from .service import Service, checked_url, endpoint_of, is_transient, region_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-    from lambda_ric.envelope import Envelope
+    from lambda_ric.tasks.envelope import Envelope
 
 TASK_ATTRIBUTE = "lambda-ric-task"
 """The message attribute that names the task, for filters and for people."""
@@ -50,8 +50,12 @@ class SQSQueue(AWSSink):
                 "punctuation marks of ASCII"
             )
         endpoint = endpoint_of("sqs", endpoint_url, f"{scheme}://{host}", environ)
-        service = Service("sqs", endpoint, region_of(region, _region_in(host), environ))
-        super().__init__(service, _MOST_MESSAGES, max_message_size)
+        region = region_of(region, _region_in(host), environ)
+        super().__init__("sqs", endpoint, region, _MOST_MESSAGES, max_message_size)
+        # Every form of the URL ends in /ACCOUNT/NAME.
+        account, _, name = path.strip("/").rpartition("/")
+        self.source: str = f"arn:{partition_of(region)}:sqs:{region}:{account.rpartition('/')[2]}:{name}"
+        """The ARN of the queue, which its events have."""
 
     def __repr__(self) -> str:
         return f"sqs({self._url!r})"
@@ -67,24 +71,34 @@ class SQSQueue(AWSSink):
             )
         return Message(envelope, body, size)
 
-    def _post(self, batch: list[Message], timeout: float) -> None:
+    def _post(self, batch: list[Message], until: float, sending: Callable[[], object]) -> Callable[[], None]:
         entries = [self._entry(str(number), message) for number, message in enumerate(batch)]
         answer = self._service.post(
             "/",
             {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessageBatch"},
             json.dumps({"QueueUrl": self._url, "Entries": entries}).encode(),
-            timeout,
+            until,
+            sending,
         )
         successful, failed = _by_id(answer, "Successful"), _by_id(answer, "Failed")
-        for number, message in enumerate(batch):
-            if str(number) in successful:
-                message.accept()
-            elif (failure := failed.get(str(number))) is not None:
-                code = str(failure.get("Code", "no code"))
-                again = not failure.get("SenderFault") or is_transient(code)
-                message.refuse(self._service.told(f"{code}: {failure.get('Message') or 'no reason'}"), again=again)
-            else:
-                message.refuse("the queue's answer does not name the message", again=True)
+
+        def settle() -> None:
+            for number, message in enumerate(batch):
+                if str(number) in successful:
+                    message.accept()
+                elif (failure := failed.get(str(number))) is not None:
+                    self._refuse(message, failure)
+                else:
+                    message.refuse("the queue's answer does not name the message", again=True, heard=False)
+
+        return settle
+
+    def _refuse(self, message: Message, failure: dict[str, Any]) -> None:
+        from .service import is_transient
+
+        code = str(failure.get("Code", "no code"))
+        again = not failure.get("SenderFault") or is_transient(code)
+        message.refuse(self._service.told(f"{code}: {failure.get('Message') or 'no reason'}"), again=again)
 
     def _entry(self, entry_id: str, message: Message) -> dict[str, Any]:
         envelope = message.envelope

@@ -8,17 +8,32 @@ import functools
 import os
 from math import isfinite
 
+from lambda_ric.callables import is_generator_function, unwrapped
+
 from .envelope import Envelope
-from .event_loop import is_generator_function, unwrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Generic, Literal, overload
+    from typing import Any, Generic, Literal, TypedDict, Unpack, overload
 
     from typing_extensions import ParamSpec, TypeVar
 
-    from .overflow import Sink
+    from .sink import Sink
+
+    class Policy(TypedDict, total=False):
+        """What `task` takes beside the function."""
+
+        name: str | None
+        timeout: float | None
+        retries: int
+        backoff: float
+        on: Literal["always", "success", "error"]
+        max_concurrency: int | None
+        dedupe_key: Callable[..., str] | None
+        overflow: Sink | None
+        on_failure: Sink | None
+        redact: bool
 
     Parameters = ParamSpec("Parameters", default=...)
     Result = TypeVar("Result", default=Any)
@@ -49,43 +64,33 @@ class Task(Generic[Parameters, Result]):
 
     __name__: str
 
-    def __init__(
-        self,
-        function: Callable[Parameters, Result],
-        *,
-        name: str | None = None,
-        timeout: float | None = None,
-        retries: int = 0,
-        backoff: float = 0.5,
-        on: Literal["always", "success", "error"] = "always",
-        max_concurrency: int | None = None,
-        dedupe_key: Callable[..., str] | None = None,
-        overflow: Sink | None = None,
-        on_failure: Sink | None = None,
-        redact: bool = False,
-    ) -> None:
+    def __init__(self, function: Callable[Parameters, Result], **policy: Unpack[Policy]) -> None:
+        name, timeout, on = policy.get("name"), policy.get("timeout"), policy.get("on", "always")
+        max_concurrency, dedupe_key = policy.get("max_concurrency"), policy.get("dedupe_key")
+        redact = policy.get("redact", False)
         _check_function(function)
-        self.name = _name_of(function) if name is None else _checked_name(name)
+        self.name: str = _name_of(function) if name is None else _checked_name(name)
         self.function = function
         self._qualname = str(getattr(function, "__qualname__", self.name))
-        self.timeout = None if timeout is None else _checked_number("timeout", timeout, above=0)
-        self.retries = _checked_count("retries", retries, 0)
-        self.backoff = _checked_number("backoff", backoff)
+        self.timeout: float | None = None if timeout is None else _checked_number("timeout", timeout, above=0)
+        self.retries: int = _checked_count("retries", policy.get("retries", 0), 0)
+        self.backoff: float = _checked_number("backoff", policy.get("backoff", 0.5))
         if on not in ("always", "success", "error"):
             raise ValueError(f"a task's on is 'always', 'success' or 'error', not {on!r}")
         self.on = on
-        self.max_concurrency = (
+        self.max_concurrency: int | None = (
             None if max_concurrency is None else _checked_count("max_concurrency", max_concurrency, 1)
         )
         if dedupe_key is not None and not callable(dedupe_key):
             raise TypeError(f"a task's dedupe_key is a function of its arguments, not {dedupe_key!r}")
         self.dedupe_key = dedupe_key
-        self.overflow = _checked_sink("overflow", overflow)
-        self.on_failure = _checked_sink("on_failure", on_failure)
+        self.overflow: Sink | None = _checked_sink("overflow", policy.get("overflow"))
+        self.on_failure: Sink | None = _checked_sink("on_failure", policy.get("on_failure"))
         if not isinstance(redact, bool):
             raise TypeError(f"a task's redact is True or False, not {redact!r}")
         self.redact = redact
         self._took: tuple[float, ...] = ()
+        self._may_prepare = True
         functools.update_wrapper(self, function)
         # Where a bound method has its function: `is_coroutine_function` looks there.
         self.__func__ = function
@@ -114,6 +119,14 @@ class Task(Generic[Parameters, Result]):
         """The seconds that it may take: its timeout, or the longest of its last runs here; None: not known."""
         return self.timeout if self.timeout is not None else max(self._took, default=None)
 
+    def take_preparation(self) -> Callable[[], object] | None:
+        """Return what makes its queue ready, the first time that it is asked for, if the queue has such a thing."""
+        if not self._may_prepare:
+            return None
+        self._may_prepare = False
+        prepare: Callable[[], object] | None = getattr(self.overflow, "prepare", None)
+        return prepare if callable(prepare) else None
+
     def record(self, seconds: float) -> None:
         """Remember that a run succeeded, and took *seconds*."""
         self._took = (*self._took, seconds)[-_HISTORY:]
@@ -140,9 +153,10 @@ class Task(Generic[Parameters, Result]):
         id: str | None = None,
         origin: dict[str, str] | None = None,
         trace: str | None = None,
+        key: bytes | None = None,
     ) -> Envelope:
         """Return a call of this task as a queue carries it, under a new *id* unless there is one."""
-        return Envelope(self.name, args, kwargs, id or os.urandom(16).hex(), attempt, origin, trace)
+        return Envelope(self.name, args, kwargs, id or os.urandom(16).hex(), attempt, origin, trace, key)
 
     def loggable(self, envelope: Envelope) -> str:
         """Return *envelope*, one of this task, for the log: without its arguments if these are to be kept out of it."""
@@ -158,7 +172,10 @@ TASKS: dict[str, Task] = {}
 @overload
 def task(function: Callable[Parameters, Result], /) -> Task[Parameters, Result]: ...
 @overload
+def task(**policy: Unpack[Policy]) -> Callable[[Callable[Parameters, Result]], Task[Parameters, Result]]: ...  # noqa: F811
 def task(  # noqa: F811
+    function: Callable[..., Any] | None = None,
+    /,
     *,
     name: str | None = None,
     timeout: float | None = None,
@@ -170,8 +187,8 @@ def task(  # noqa: F811
     overflow: Sink | None = None,
     on_failure: Sink | None = None,
     redact: bool = False,
-) -> Callable[[Callable[Parameters, Result]], Task[Parameters, Result]]: ...
-def task(function: Callable[..., Any] | None = None, /, **policy: Any) -> Any:  # noqa: F811
+    **unknown: Any,
+) -> Any:
     """
     Register a function, synchronous or not, as a task::
 
@@ -192,9 +209,34 @@ def task(function: Callable[..., Any] | None = None, /, **policy: Any) -> Any:  
         TypeError: It is a generator, a method or no function; or a part of the policy is of the wrong type.
         ValueError: It has no stable name: give it one; the name is taken; or a part of the policy is out of range.
     """
+    if unknown:
+        raise TypeError(_no_such_part(next(iter(unknown))))
+    policy: Policy = {
+        "name": name,
+        "timeout": timeout,
+        "retries": retries,
+        "backoff": backoff,
+        "on": on,
+        "max_concurrency": max_concurrency,
+        "dedupe_key": dedupe_key,
+        "overflow": overflow,
+        "on_failure": on_failure,
+        "redact": redact,
+    }
     if function is not None:
         return _registered(Task(function, **policy))
     return lambda function: _registered(Task(function, **policy))
+
+
+def _no_such_part(name: str) -> str:
+    """Say that a policy has no part *name*, and which it has."""
+    from difflib import get_close_matches  # only for a mistake
+
+    code = task.__code__
+    names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    alike = get_close_matches(name, names, n=1)
+    remedy = f"did you mean {alike[0]!r}?" if alike else f"it takes {', '.join(names)}"
+    return f"task has no {name!r}: {remedy}"
 
 
 def _registered(task: Task) -> Task:

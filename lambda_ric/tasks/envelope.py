@@ -7,11 +7,11 @@ from __future__ import annotations
 import json
 from math import isfinite
 
-from .errors import EnvelopeError
+from lambda_ric.errors import EnvelopeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 VERSION = 1
@@ -30,10 +30,11 @@ class Envelope:
 
     *id* stays the same through all attempts; *attempt* counts from 1. *origin*
     says who handed it over, by ``request_id``, ``function_arn`` and
-    ``function``; *trace* is the trace header of that invocation.
+    ``function``; *trace* is the trace header of that invocation. With a *key*
+    it is signed.
     """
 
-    __slots__ = ("args", "attempt", "id", "kwargs", "origin", "task", "trace")
+    __slots__ = ("_key", "args", "attempt", "id", "kwargs", "origin", "task", "trace")
 
     def __init__(
         self,
@@ -44,14 +45,16 @@ class Envelope:
         attempt: int = 1,
         origin: dict[str, str] | None = None,
         trace: str | None = None,
+        key: bytes | None = None,
     ) -> None:
-        self.task = task
-        self.args = list(args)
-        self.kwargs = kwargs
-        self.id = id
-        self.attempt = attempt
-        self.origin = origin or {}
-        self.trace = trace
+        self.task: str = task
+        self.args: list[Any] = list(args)
+        self.kwargs: dict[str, Any] = kwargs
+        self.id: str = id
+        self.attempt: int = attempt
+        self.origin: dict[str, str] = origin or {}
+        self.trace: str | None = trace
+        self._key = key
 
     def encode(self) -> str:
         """
@@ -80,15 +83,18 @@ class Envelope:
         }
         if self.trace is not None:
             document["trace"] = self.trace
+        if self._key is not None:
+            document[_SIGNATURE] = signature_of(document, self._key)
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
-    def decode(cls, text: str) -> Envelope | None:
+    def decode(cls, text: str, keys: Sequence[bytes] = ()) -> Envelope | None:
         """
         Read *text*; return None if it is something else: not JSON, or without ``v`` and ``task``.
 
         Raises:
-            EnvelopeError: It says that it is an envelope, and is malformed or of a later version.
+            EnvelopeError: It says that it is an envelope, and is malformed or of a later version, or there are *keys*
+                and none of them has signed it.
         """
         try:
             document = json.loads(text)
@@ -106,12 +112,44 @@ class Envelope:
         for key, understood in _MEMBERS.items():
             if not understood(document.get(key)):
                 raise EnvelopeError(f"a task is malformed: its {key!r} is missing, or not what it should be")
+        if keys and not _is_signed(document, keys):
+            raise EnvelopeError(
+                f"task {document['task'][:_LONGEST]!r} is not run: it is not signed with LAMBDA_RIC_TASK_KEY, which "
+                "whoever sends it needs to have, too"
+            )
         members: dict[str, Any] = {key: document.get(key) for key in _MEMBERS}
-        return cls(**members)
+        return cls(**members, key=keys[0] if keys else None)
 
     def __repr__(self) -> str:
         # Without the arguments, which may be secret.
         return f"<Envelope {self.task!r} {self.id!r}, attempt {self.attempt}>"
+
+
+_SIGNATURE = "signature"
+_LONGEST = 250
+
+
+def signature_of(document: dict[str, Any], key: bytes) -> str:
+    """
+    Return the signature of an envelope: HMAC with SHA-256, in hexadecimal digits.
+
+    Signed is everything but the signature, as compact JSON in ASCII with sorted keys.
+    """
+    import hmac  # with OpenSSL: only functions with a key pay for it
+
+    signed = {name: value for name, value in document.items() if name != _SIGNATURE}
+    text = json.dumps(signed, separators=(",", ":"), sort_keys=True)
+    return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+
+def _is_signed(document: dict[str, Any], keys: Sequence[bytes]) -> bool:
+    import hmac
+
+    given = document.get(_SIGNATURE)
+    if not isinstance(given, str) or not given.isascii():
+        return False
+    # Compared in a time that tells nothing about how much of it is right.
+    return any(hmac.compare_digest(signature_of(document, key), given) for key in keys)
 
 
 def _is_text(value: object) -> bool:
