@@ -6,10 +6,24 @@ import sys
 
 from .entry import main
 
-code = main(sys.argv[1:])
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def __getattr__(name: str) -> "ModuleType":
+    # Where Sentry's integration, for one, looks for the names of AWS's runtime.
+    if name != "bootstrap":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import awslambdaric
+
+    return awslambdaric
+
+
+code: int = main(sys.argv[1:])
 atexit._run_exitfuncs()
-for stream in (sys.stdout, sys.stderr):
-    if stream is not None and not stream.closed:
-        stream.flush()
+for _stream in (sys.stdout, sys.stderr):
+    if _stream is not None and not _stream.closed:
+        _stream.flush()
 # Not sys.exit, which waits for the function's own threads: they may never end.
 os._exit(code & 0xFF)

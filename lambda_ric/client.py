@@ -12,7 +12,8 @@ import time
 from . import protocol
 from .errors import AnswerRefusedError, ConnectionLostError, RuntimeAPIError
 from .failures import Failure
-from .protocol import NEXT, RESTORE_NEXT, Call, Invocation, Reply
+from .protocol import NEXT, RESTORE_NEXT, Call, Invocation
+from .replies import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import at a cold start
@@ -23,9 +24,11 @@ if TYPE_CHECKING:  # typing is not worth its import at a cold start
 
         def send(self, call: Call) -> Reply:
             """Send *call*; raise ConnectionLostError or MalformedReplyError when there is no reply."""
+            ...
 
         def stream(self, call: Call) -> StreamedBody:
             """Begin *call*, whose body follows; raise ConnectionLostError when that is not possible."""
+            ...
 
         def close(self) -> None:
             """Let go of the connection; a later call makes a new one."""
@@ -35,12 +38,14 @@ if TYPE_CHECKING:  # typing is not worth its import at a cold start
 
         def send_some(self, data: bytes) -> int:
             """Take *data*, send what there is room for without waiting, and return how much is left for *send*."""
+            ...
 
         def send(self, data: bytes) -> None:
             """Send *data*, however long that takes; it may be empty."""
 
         def end(self, data: bytes, trailers: str) -> Reply:
             """Send *data*, the last of the body, and *trailers*; bring the reply, even when the connection broke."""
+            ...
 
         def abort(self) -> None:
             """Break the connection off, under a *send* of another thread too."""
@@ -67,8 +72,7 @@ class RuntimeClient:
         except RuntimeAPIError:
             # A broken poll may have taken an event with it; only a fresh one gets it again, at once.
             reply = self._transport.send(NEXT)
-        if reply.status != 200:
-            raise RuntimeAPIError(_refusal("asking for the next event", reply))
+        check_event(reply)
         return Invocation(reply, time.time())
 
     def respond(self, invocation: Invocation, body: bytes, content_type: str = "application/json") -> None:
@@ -104,14 +108,11 @@ class RuntimeClient:
             reply = body.end(data, trailers)
         except RuntimeAPIError as error:
             raise AnswerRefusedError(f"the response was not acknowledged: {error}") from error
-        _check("the response", reply)
+        check_answer("the response", reply)
 
     def fail(self, invocation: Invocation, failure: Failure, *, causes: bool = False) -> None:
         """Deliver the error of *invocation*; raises what *respond* raises."""
-        call = protocol.error(
-            invocation, failure.document(causes=causes), failure.error_type_header, failure.xray_cause()
-        )
-        self._answer("the error", call)
+        self._answer("the error", error_of(invocation, failure, causes=causes))
 
     def fail_init(self, failure: Failure, error_type: str | None = None) -> None:
         """
@@ -144,7 +145,9 @@ class RuntimeClient:
             reply = self._transport.send(call)
         except RuntimeAPIError as error:
             reply = self._answer_again(what, call, error)
-        _check(what, reply)
+        except Exception as error:  # of a signal handler of the function's
+            reply = self._answer_again(what, call, ConnectionLostError(f"it was disturbed: {error!r}"))
+        check_answer(what, reply)
 
     def _answer_again(self, what: str, call: Call, error: RuntimeAPIError) -> Reply:
         try:
@@ -157,7 +160,19 @@ class RuntimeClient:
             raise AnswerRefusedError(f"{what} was not acknowledged: {final}") from final
 
 
-def _check(what: str, reply: Reply) -> None:
+def error_of(invocation: Invocation, failure: Failure, *, causes: bool) -> Call:
+    """Return the call that answers *invocation* with *failure*, and the errors that have *causes*d it."""
+    return protocol.error(invocation, failure.document(causes=causes), failure.error_type_header, failure.xray_cause())
+
+
+def check_event(reply: Reply) -> None:
+    """Raise a RuntimeAPIError if *reply* brings no event: the process has to end."""
+    if reply.status != 200:
+        raise RuntimeAPIError(_refusal("asking for the next event", reply))
+
+
+def check_answer(what: str, reply: Reply) -> None:
+    """Raise what `RuntimeClient.respond` raises if *reply* is no acknowledgement of *what* was posted."""
     if 200 <= reply.status < 300:
         return
     refusal = _refusal(f"posting {what}", reply)

@@ -1,6 +1,15 @@
 """
 A keep-alive HTTP/1.1 connection to the Runtime API over a plain socket.
 
+    none ──connect──▶ in use ┬─ a whole reply ─────────────▶ kept ──the next call──▶ in use
+                             ├─ a reply that closes it ────▶ none
+                             ├─ anything that is raised ───▶ none
+                             └─ stream ──▶ lent to a body ┬─ its end, and a whole reply ─▶ kept
+                                                          └─ anything else ──────────────▶ none
+
+It is kept only after a whole exchange, so no call ever reads what belongs to another. The main thread has it; while it
+is lent, the one thread that sends the body does.
+
 The loop's own transport: `http.client` costs three times as much for each
 event, and an HTTP library's import alone more than a cold start should. It
 never uses a proxy, and it never times out: the next event may be hours away.
@@ -11,7 +20,8 @@ from __future__ import annotations
 import _socket  # its wrapper, socket, would be 3 ms of a cold start
 
 from .errors import ConnectionLostError
-from .protocol import NEXT, Call, Reply, ReplyParser, chunk, last_chunk
+from .protocol import NEXT, Call, chunk, last_chunk
+from .replies import Reply, ReplyParser
 from .settings import Address
 
 TYPE_CHECKING = False
@@ -44,15 +54,15 @@ class Connection:
             ConnectionLostError: The connection could not be made, or broke.
             MalformedReplyError: What came back is not an HTTP/1.1 reply.
         """
-        connected = self._socket or self._connect()
+        connected = self._socket or connect(self._address)
         self._socket = None  # kept again only after a whole exchange
         try:
             reply = self._exchange(connected, self._poll if call is NEXT else call.encode(self._address))
         except BaseException:
-            connected.close()
+            _close(connected)
             raise
         if reply.closes:
-            connected.close()
+            _close(connected)
         else:
             self._socket = connected
         return reply
@@ -66,40 +76,20 @@ class Connection:
         """
         connected, self._socket = self._socket, None
         if connected is not None and _was_closed(connected):
-            connected.close()
+            _close(connected)
             connected = None
-        return StreamedBody(connected or self._connect(), call.encode(self._address), self._keep)
+        return StreamedBody(connected or connect(self._address), call.encode(self._address), self.keep)
 
     def close(self) -> None:
         """Close the connection; the next call makes a new one."""
         if self._socket is not None:
-            self._socket.close()
+            _close(self._socket)
             self._socket = None
 
-    def _keep(self, connected: Socket) -> None:
+    def keep(self, connected: Socket) -> None:
+        """Have the next call go over *connected*, which leads to the same address and is in order."""
         self.close()
         self._socket = connected
-
-    def _connect(self) -> Socket:
-        refused: OSError | None = None
-        try:
-            # As bytes: a host given as text loads the tables of international names, 2 ms of a cold start.
-            found = _socket.getaddrinfo(self._address.host.encode(), self._address.port, 0, _socket.SOCK_STREAM)
-        except OSError as error:
-            found, refused = [], error
-        for family, kind, protocol, _, address in found:
-            connected = _socket.socket(family, kind, protocol)
-            connected.settimeout(_CONNECT_TIMEOUT)
-            try:
-                connected.connect(address)
-            except OSError as error:
-                connected.close()
-                refused = error
-                continue
-            connected.settimeout(None)
-            connected.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            return connected
-        raise ConnectionLostError(f"cannot connect to the Runtime API at {self._address}: {refused}") from refused
 
     def _exchange(self, connected: Socket, request: bytes) -> Reply:
         try:
@@ -116,10 +106,37 @@ class Connection:
         parser = ReplyParser()
         reply = parser.feed(data) if data else parser.end()
         if reply is None:
-            return _read_reply(connected, parser)
+            return read_reply(connected, parser)
         if len(data) <= _REMEMBERED:
             self._last_data, self._last_reply = data, reply
         return reply
+
+
+def connect(address: Address) -> Socket:
+    """Return a connection to *address*; raises ConnectionLostError."""
+    refused: OSError | None = None
+    try:
+        # As bytes: a host given as text loads the tables of international names, 2 ms of a cold start.
+        found = _socket.getaddrinfo(address.host.encode(), address.port, 0, _socket.SOCK_STREAM)
+    except OSError as error:
+        found, refused = [], error
+    for family, kind, protocol, _, place in found:
+        try:
+            connected = _socket.socket(family, kind, protocol)
+        except OSError as error:  # no descriptor is left
+            refused = error
+            continue
+        connected.settimeout(_CONNECT_TIMEOUT)
+        try:
+            connected.connect(place)
+        except OSError as error:
+            _close(connected)
+            refused = error
+            continue
+        connected.settimeout(None)
+        connected.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        return connected
+    raise ConnectionLostError(f"cannot connect to the Runtime API at {address}: {refused}") from refused
 
 
 class StreamedBody:
@@ -172,13 +189,18 @@ class StreamedBody:
             ConnectionLostError: There is none.
             MalformedReplyError: What came back is not an HTTP/1.1 reply.
         """
+        self._unsent = self._take(data) + last_chunk(trailers)
+        return self.reply()
+
+    def reply(self) -> Reply:
+        """Return the reply to a request that is whole, or was sent without a body; raises what *end* raises."""
         try:
-            reply = self._exchange(self._take(data) + last_chunk(trailers))
+            reply = self._exchange(self._take(b""))
         except BaseException:
-            self._socket.close()
+            _close(self._socket)
             raise
         if reply.closes:
-            self._socket.close()
+            _close(self._socket)
         else:
             self._keep(self._socket)
         return reply
@@ -196,7 +218,7 @@ class StreamedBody:
 
     def close(self) -> None:
         """Let go of a connection that was broken off, when nobody sends any more."""
-        self._socket.close()
+        _close(self._socket)
 
     def _take(self, data: bytes) -> bytes:
         unsent, self._unsent = self._unsent, b""
@@ -207,7 +229,14 @@ class StreamedBody:
             self._socket.sendall(data)
         except OSError as error:
             return _early_reply(self._socket, error)
-        return _read_reply(self._socket, ReplyParser())
+        return read_reply(self._socket, ReplyParser())
+
+
+def _close(connected: Socket) -> None:
+    try:
+        connected.close()
+    except OSError:
+        pass  # the function has closed descriptors that are not its own
 
 
 def _was_closed(connected: Socket) -> bool:
@@ -221,7 +250,8 @@ def _was_closed(connected: Socket) -> bool:
     return True  # its end, or bytes that answer no request
 
 
-def _read_reply(connected: Socket, parser: ReplyParser) -> Reply:
+def read_reply(connected: Socket, parser: ReplyParser) -> Reply:
+    """Return what comes over *connected*, behind what *parser* has had of it; raises ConnectionLostError."""
     reply = None
     while reply is None:
         try:
@@ -235,7 +265,7 @@ def _read_reply(connected: Socket, parser: ReplyParser) -> Reply:
 def _early_reply(connected: Socket, refused: OSError) -> Reply:
     # A server that refuses a body may answer and close before it has read all of it.
     try:
-        reply = _read_reply(connected, ReplyParser())
+        reply = read_reply(connected, ReplyParser())
     except ConnectionLostError:
         raise ConnectionLostError(f"the connection broke: {refused}") from refused
     reply.closes = True

@@ -4,6 +4,7 @@ What a handler is told about its invocation, and which invocation is current.
 
 from __future__ import annotations
 
+import _thread
 import json
 import math
 import os
@@ -19,8 +20,62 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-current_invocation: ContextVar[Invocation | None] = ContextVar("lambda_ric.invocation", default=None)
+
+class InvocationScope:
+    """
+    The invocation that code belongs to, as `lambda_ric.current_invocation` tells it.
+
+    Contexts outlive invocations, and so does this object: its ids stay, its
+    *values* are let go at the end.
+    """
+
+    request_id: str
+    """That of the event: retries of it have the same."""
+    tenant_id: str | None
+    """The tenant on whose behalf the function was called, where it is isolated by tenants."""
+    trace_id: str | None
+    """The X-Ray trace header."""
+    _values: dict[Any, Any] | None = None
+
+    @property
+    def values(self) -> dict[Any, Any]:
+        """What libraries keep for the length of this invocation, under keys of their own; shared by its threads."""
+        with _making_values:
+            if self._values is None:
+                self._values = {}
+            return self._values
+
+
+_making_values = _thread.allocate_lock()
+
+
+current_invocation: ContextVar[InvocationScope | None] = ContextVar("lambda_ric.invocation", default=None)
 """The invocation that the running code belongs to, also in its threads, tasks and background work."""
+
+_served: InvocationScope | None = None
+
+
+def begin_serving(invocation: InvocationScope) -> None:
+    """Make *invocation* the one that the running code belongs to, and code that belongs to none besides."""
+    global _served
+    current_invocation.set(invocation)
+    _served = invocation
+
+
+def end_serving() -> None:
+    """Leave code that belongs to no invocation without one."""
+    global _served
+    _served = None
+
+
+def invocation_of_record() -> InvocationScope | None:
+    """
+    Return the invocation that a log record of the running code belongs to.
+
+    A thread that is as old as the process works for the invocation that is being served.
+    """
+    return current_invocation.get() or _served
+
 
 # What a handler is told when Lambda named no deadline: the longest timeout there is.
 _LONGEST_TIMEOUT_MS = 900_000
@@ -88,11 +143,11 @@ class LambdaContext:
     those of AWS's own: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     """
 
-    function_name = _FromEnvironment("AWS_LAMBDA_FUNCTION_NAME")
-    function_version = _FromEnvironment("AWS_LAMBDA_FUNCTION_VERSION")
-    memory_limit_in_mb = _FromEnvironment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    log_group_name = _FromEnvironment("AWS_LAMBDA_LOG_GROUP_NAME")
-    log_stream_name = _FromEnvironment("AWS_LAMBDA_LOG_STREAM_NAME")
+    function_name: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_FUNCTION_NAME")
+    function_version: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_FUNCTION_VERSION")
+    memory_limit_in_mb: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    log_group_name: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_LOG_GROUP_NAME")
+    log_stream_name: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_LOG_STREAM_NAME")
 
     trace_id: str | None = None
     """The X-Ray trace header of this invocation."""
@@ -112,7 +167,7 @@ class LambdaContext:
         self.invoked_function_arn = invoked_function_arn
         self.tenant_id = tenant_id
         self.client_context: ClientContext | None = None
-        self.identity = CognitoIdentity()
+        self.identity: CognitoIdentity = CognitoIdentity()
         self._epoch_deadline_time_in_ms = epoch_deadline_time_in_ms
         self._w3c: dict[str, str] = {}
         if client_context is not None:

@@ -15,8 +15,10 @@ The error tree, sorted by what the runtime does next.
     │   ├── ContextDecodeError
     │   ├── ResultEncodeError
     │   ├── UnsupportedEventError
+    │   ├── ErrorStatusError
     │   ├── EnvelopeError
-    │   └── HandlerTimeoutError
+    │   ├── HandlerTimeoutError
+    │   └── WorkerEndedError
     ├── AnswerRefusedError          the answer was not accepted     → log, on to the next event
     └── RuntimeAPIError             no way to go on                 → log, exit
         ├── ConnectionLostError
@@ -109,6 +111,12 @@ class UnsupportedEventError(InvocationError):
     error_type = "Runtime.UnsupportedEvent"
 
 
+class ErrorStatusError(InvocationError):
+    """A web application has answered with a status that counts as an error of the function."""
+
+    error_type = "Function.ErrorStatus"
+
+
 class EnvelopeError(InvocationError):
     """A message says that it carries a task, and is malformed or of a later version."""
 
@@ -119,6 +127,12 @@ class HandlerTimeoutError(InvocationError):
     """The handler was interrupted because the function's deadline was near."""
 
     error_type = "Function.Timeout"
+
+
+class WorkerEndedError(InvocationError):
+    """The process that had the invocation has ended without an answer, on Lambda Managed Instances."""
+
+    error_type = "Runtime.ExitError"
 
 
 class AnswerRefusedError(LambdaRICError):

@@ -5,15 +5,27 @@ What went wrong, told three ways: to the caller, to X-Ray, and to the log.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import traceback
+from itertools import groupby
 from types import TracebackType
 
-from .errors import ContextDecodeError, EventDecodeError, HandlerLoadError, LambdaRICError, ResultEncodeError
+from .errors import (
+    ContextDecodeError,
+    EventDecodeError,
+    HandlerLoadError,
+    HandlerTimeoutError,
+    LambdaRICError,
+    ResultEncodeError,
+)
+from .interrupt import TimeUp
+from .log_sinks import last_resort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -29,6 +41,8 @@ _MAX_CAUSE_BYTES = 64 * 1024
 # A chain of causes can be a circle, a group can hold thousands, and so can notes.
 _MAX_CAUSES = 8
 _MAX_NOTES = 20
+# As in Python's own tracebacks.
+_REPEATED = 3
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 # Modules whose frames stand between this package and the function's own code.
@@ -43,8 +57,8 @@ class Failure:
 
     def __init__(self, error: BaseException, request_id: str = "") -> None:
         self._described = _Description(error, set())
-        self.error_type = self._described.error_type
-        self.message = self._described.message
+        self.error_type: str = self._described.error_type
+        self.message: str = self._described.message
         self.request_id = request_id
 
     @property
@@ -74,7 +88,7 @@ class Failure:
         return self._described.causes()
 
     def document(self, *, causes: bool = False, limit: int = _MAX_DOCUMENT_BYTES) -> bytes:
-        """Return the body of an error response, without the causes and cut down if it would be larger than *limit*."""
+        """Return the body of an error response, without the causes and cut down if it has over *limit* bytes."""
         content = self.as_dict(causes=causes)
         while True:
             document = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -125,7 +139,9 @@ class _Description:
         self.is_fault = isinstance(error, (ContextDecodeError, EventDecodeError, ResultEncodeError))
 
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if isinstance(error, LambdaRICError):
+        if isinstance(cause, TimeUp):
+            cause = None  # that it was interrupted is told by the error itself
+        if isinstance(error, LambdaRICError) and not isinstance(error, HandlerTimeoutError):
             # Its text tells the cause already. A module that cannot be imported is shown where it failed.
             origin = cause if isinstance(error, HandlerLoadError) else None
             self.frames = _frames(origin.__traceback__ if origin else error.__traceback__)
@@ -168,7 +184,7 @@ class _Description:
         }
 
     def traceback_lines(self) -> list[str]:
-        lines = ["Traceback (most recent call last):"]
+        lines = ["Traceback (most recent call last):"] if self.stack else []
         for entry in self.stack:
             lines += [_indented(line) for line in entry.splitlines()]
         for note in self.notes:
@@ -194,7 +210,7 @@ def _error_type(error: BaseException) -> str:
 
 def _fault_of_aws(error: Any) -> tuple[str, str, list[str]] | None:
     """Return type, message and stack of an error of AWS's own runtime, whose class lets code name them."""
-    module = sys.modules.get("awslambdaric.lambda_runtime_exception")
+    module = sys.modules.get("awslambdaric.lambda_runtime_exception") or sys.modules.get(f"{__package__}.awslambdaric")
     if module is None or not isinstance(error, module.FaultException):
         return None
     return as_text(error.exception_type)[:_MAX_TYPE], as_text(error.msg), [as_text(line) for line in error.trace or ()]
@@ -224,6 +240,23 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
     return type(error), error, _trimmed(error.__traceback__)
 
 
+def traceback_text(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
+    """Return what Python prints for an exception, or less where that cannot be had; it ends without a line's end."""
+    try:
+        return "".join(traceback.format_exception(kind, error, trace)).removesuffix("\n")
+    except Exception:  # from Python 3.15 on it loads a module, for which a process can have no descriptor left
+        described = f"{kind.__name__ if kind else kind}: {as_text(error)}"
+        return "".join(("Traceback (most recent call last):\n", *_formatted(_frames(trace)), described))
+
+
+def stack_of(trace: TracebackType | None) -> list[str]:
+    """Return what Python prints for *trace*, one string a frame, or less where that cannot be had."""
+    try:
+        return traceback.format_tb(trace)
+    except Exception:  # as above
+        return _formatted(_frames(trace))
+
+
 def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
     trimmed = _trimmed(trace)
     try:
@@ -248,7 +281,9 @@ def _trimmed(trace: TracebackType | None) -> TracebackType | None:
         trace = trace.tb_next
     rebuilt: TracebackType | None = None
     for entry in reversed(kept):
-        rebuilt = TracebackType(rebuilt, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        # An interruption can strike at an instruction that the compiler has added, which has no line.
+        line = entry.tb_lineno or entry.tb_frame.f_code.co_firstlineno
+        rebuilt = TracebackType(rebuilt, entry.tb_frame, entry.tb_lasti, line)
     return rebuilt
 
 
@@ -258,9 +293,17 @@ def _is_between(frame: FrameType) -> bool:
 
 
 def _formatted(frames: list[traceback.FrameSummary]) -> list[str]:
-    # Without the carets that mark a column: AWS's runtime has none, and they take a line a frame.
-    plain = [traceback.FrameSummary(f.filename, f.lineno, f.name, lookup_line=False, line=f.line) for f in frames]
-    return _shortened_stack(traceback.format_list(plain))
+    # As `traceback.format_list` does it, but without the carets that mark a column: AWS's runtime has none, and they
+    # take a line a frame. And without its colours, which Python 3.15 loads in the time of the first handler that fails.
+    entries: list[str] = []
+    for (filename, line, name), same in groupby(frames, key=lambda frame: (frame.filename, frame.lineno, frame.name)):
+        repeated = [frame.line for frame in same]
+        source = f"    {repeated[0]}\n" if repeated[0] else ""
+        entries += [f'  File "{filename}", line {line}, in {name}\n{source}'] * min(len(repeated), _REPEATED)
+        more = len(repeated) - _REPEATED
+        if more > 0:
+            entries.append(f"  [Previous line repeated {more} more time{'s' if more > 1 else ''}]\n")
+    return _shortened_stack(entries)
 
 
 def _syntax_error(error: SyntaxError) -> list[str]:
@@ -285,3 +328,44 @@ def _working_directory() -> str:
         return os.getcwd()
     except OSError:  # it may have been removed
         return ""
+
+
+def tell(logger: logging.Logger, level: int, message: str, *args: object, exc_info: Any = None) -> None:
+    """
+    Write a record of the runtime's own. Never raises, and waits for nothing but the log itself.
+
+    While the process serves events it is written whatever the function's code does to its logging configuration:
+    `Logs.install` sees to that. In a test of a function it is an ordinary record.
+    """
+    caller = sys._getframe(1)
+    where = caller.f_code.co_filename, caller.f_lineno
+    try:
+        record = logger.makeRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
+    except Exception:  # the function has put a factory of its own in place
+        record = logging.LogRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
+    _write(logger, record)
+
+
+def tell_with(write: Callable[[logging.Logger, logging.LogRecord], None]) -> None:
+    """Have *write*, which never raises, write all records of the runtime's own from now on."""
+    global _write
+    _write = write
+
+
+def _write_as_any_other(logger: logging.Logger, record: logging.LogRecord) -> None:
+    try:
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception:
+        tell_on_stderr(f"{record.getMessage()}\n{traceback_text(*sys.exc_info())}\n")
+
+
+_write = _write_as_any_other
+
+
+def tell_on_stderr(text: str) -> None:
+    """Write *text* where Python tells of its troubles, whatever became of that."""
+    try:
+        sys.stderr.write(text)
+    except Exception:  # replaced as well
+        last_resort(text)

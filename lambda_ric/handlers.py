@@ -55,8 +55,10 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
     """
     if not name:
         raise HandlerNameError("no handler is named: set _HANDLER, or give it as an argument, such as app.handler")
-    if "." not in name:
-        raise HandlerNameError(f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)")
+    if "." not in name and ":" not in name:
+        raise HandlerNameError(f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)")  # AWS's words
+    if ":" in name:
+        raise HandlerNameError(f"Bad handler '{name}': it is written with a point, {name.replace(':', '.')}")
     module_name, function_name = name.rsplit(".", 1)
     dotted = module_name.replace("/", ".")
     if not all(part for part in (*dotted.split("."), function_name)):
@@ -78,4 +80,37 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
         raise HandlerNotCallableError(
             f"Handler '{function_name}' on module '{module_name}' cannot be called: it is of type {kind}"
         )
+    application = _application_kind(handler)
+    if application:
+        raise HandlerNotCallableError(
+            f"Handler '{function_name}' on module '{module_name}' is an application for {application} servers. Wrap "
+            f"it: from lambda_ric.{application.lower()} import {application}Handler; handler = "
+            f"{application}Handler({function_name}); and name {module_name}.handler"
+        )
     return handler  # type: ignore[no-any-return]
+
+
+def _application_kind(handler: Any) -> str:
+    """Return ASGI or WSGI when the parameters of *handler* are those of such an application, else nothing."""
+    names = _parameters(handler)
+    if names[-3:] == ("scope", "receive", "send"):
+        return "ASGI"
+    return "WSGI" if names[-1:] == ("start_response",) else ""
+
+
+def _parameters(handler: Any) -> tuple[str, ...]:
+    """Return the names of what *handler* is called with by position, as far as its code says."""
+    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return tuple(code.co_varnames[: code.co_argcount]) if code is not None else ()
+
+
+def is_of_the_call(error: BaseException) -> bool:
+    """Say whether *error*, as the one who called a handler caught it, comes from the call itself: no code has run."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+def explain_call(error: TypeError, handler: Any) -> None:
+    """Have *error*, with which the call of *handler* itself has failed, say what a handler takes."""
+    code = getattr(handler, "__code__", None) or getattr(getattr(handler, "__func__", None), "__code__", None)
+    which = f"{handler.__qualname__} in {code.co_filename}, line {code.co_firstlineno}" if code else repr(handler)
+    error.args = (f"{error}. A handler takes an event and a context; {which}, does not",)

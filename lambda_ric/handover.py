@@ -5,143 +5,53 @@ How a handler hands work over: `wait_until` and `@after_response`.
 from __future__ import annotations
 
 import functools
-import threading
-from contextvars import ContextVar
+import sys
 
-from .background import Background
-from .background_task import BackgroundTask
-from .event_loop import discard, is_awaitable, is_generator_function, unwrapped
+from . import follow_up  # noqa: F401  # in the init of functions that import `wait_until`, not in an invocation
+from .background.task import BackgroundTask, cannot_cancel
+from .callables import discard, is_awaitable, is_generator_function, unwrapped
 from .hooks import Outcome
+from .serving import Serving, serving_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-    from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
+    import asyncio
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+    from concurrent.futures import Future
+    from typing import Any, Literal, ParamSpec, TypeGuard, TypeVar, overload
 
-    from .event_loop import EventLoop
-    from .protocol import Invocation
-    from .streaming import ResponseStream
-
-    class Environment(Protocol):
-        """What serves the invocations, and makes for each what it turns out to need."""
-
-        event_loop: EventLoop
-
-        def until(self, invocation: Invocation) -> float:
-            """Return when work in the handler's time has to end, in seconds since 1970."""
-
-        def make_background(self, invocation: Invocation) -> Background:
-            """Return a registry for the work of *invocation*."""
-
-        def make_stream(self, invocation: Invocation) -> ResponseStream:
-            """Return the way to answer *invocation* piece by piece."""
+    from .tasks.policy import Task
 
     Handler = TypeVar("Handler", bound=Callable[..., Any])
     Hook = Callable[[Outcome], Any]
     Parameters = ParamSpec("Parameters")
+    Result = TypeVar("Result")
 else:  # typing is not worth its import at a cold start
 
     def overload(function):  # noqa: ANN001, ANN201
         return function
 
 
-class Handover:
-    """
-    What one invocation hands over: a response in pieces, and work for the time after the response.
-
-    Most invocations want neither, so what is needed for it is made when it is needed.
-    """
-
-    __slots__ = (
-        "_background",
-        "_unused",
-        "answered",
-        "continuations",
-        "earlier",
-        "environment",
-        "hooks",
-        "invocation",
-        "response_stream",
-        "rests",
-    )
-
-    def __init__(self, invocation: Invocation, environment: Environment) -> None:
-        self.invocation = invocation
-        self.environment = environment
-        self.response_stream: ResponseStream | None = None
-        self.answered = False
-        self.earlier: list[Background] = []
-        """Registries that were drained before the answer; what became of their work is told with the rest."""
-        self.rests: list[Callable[[float], None]] = []
-        """What is called before the drain, with the time at which that ends."""
-        self.continuations: list[tuple[str, Callable[[Outcome], Any]]] = []
-        """The rests of generator handlers."""
-        self.hooks: list[tuple[str, Hook]] = []
-        """The hooks that `@after_response` names, each behind the outcomes that it is for."""
-        self._unused = False
-        self._background: Background | None = None
-
-    @property
-    def background(self) -> Background:
-        """The registry."""
-        if self._background is None:
-            with _making:
-                if self._background is None:
-                    background = self.environment.make_background(self.invocation)
-                    if self._unused:
-                        background.close()
-                    self._background = background
-        return self._background
-
-    def stream(self, result: Any) -> None:
-        """
-        Answer with what *result*, an iterator or a `StreamingResponse`, gives, to its end.
-
-        Raises:
-            RuntimeError: This invocation has been answered in this way before.
-            BaseException: What `ResponseStream.send` raises.
-        """
-        if self.answered or self.response_stream is not None:
-            raise RuntimeError("this invocation has been answered already: there can be no second response")
-        self.response_stream = self.environment.make_stream(self.invocation)
-        self.response_stream.send(result)
-
-    def close_unused(self) -> bool:
-        """Close it if nothing was handed over, and say whether that is so."""
-        with _making:
-            self._unused = self._background is None
-        return self._unused
-
-    def hooks_after(self, outcome: Outcome) -> list[Hook]:
-        """Return the hooks to call after this *outcome*."""
-        return [hook for on, hook in self.hooks if on == "always" or (on == "success") == outcome.succeeded]
-
-
 BLOCKING = "__lambda_ric_blocking__"
 """The attribute that `@blocking` leaves on a handler, and every decorator above it that uses `functools.wraps`."""
 
-_making = threading.Lock()
 
-current_handover: ContextVar[Handover | None] = ContextVar("lambda_ric.handover", default=None)
-
-
-def handover_of(caller: str) -> Handover:
-    """
-    Return that of the invocation that is being served.
-
-    Raises:
-        RuntimeError: There is none; the text names *caller*.
-    """
-    handover = current_handover.get()
-    if handover is None:
-        raise RuntimeError(
-            f"{caller} was called outside of any invocation: nobody would run the work. In a test, call the handler "
-            "with lambda_ric.testing.invoke(handler, event)"
-        )
-    return handover
-
-
-def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
+# Not of any Awaitable: where two overloads take a function with an argument of type Any, mypy knows of no result.
+@overload
+def wait_until(
+    work: Callable[Parameters, Coroutine[Any, Any, Result]], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> BackgroundTask[Result]: ...
+@overload
+def wait_until(  # noqa: F811
+    work: Callable[Parameters, asyncio.Future[Result]], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> BackgroundTask[Result]: ...
+@overload
+def wait_until(  # noqa: F811
+    work: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> BackgroundTask[Result]: ...
+@overload
+def wait_until(work: Awaitable[Result] | Future[Result], /) -> BackgroundTask[Result]: ...  # noqa: F811
+def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask[Any]:  # noqa: F811
     """
     Have *work* finished after the response, before this environment can be frozen.
 
@@ -151,6 +61,8 @@ def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
     awaited. It starts after the response was delivered, keeps the context
     variables of this moment, and ends at the latest shortly before the
     function's deadline. What it raises is logged and changes nothing else.
+    In a durable function, what an earlier run of its handler has handed over
+    is not done again: it is cancelled when this returns.
 
     Returns:
         A handle on it.
@@ -161,16 +73,43 @@ def wait_until(work: Any, /, *args: Any, **kwargs: Any) -> BackgroundTask:
         RuntimeError: There is no invocation, or its background work has ended.
     """
     try:
-        return handover_of("wait_until").background.hand_over(work, args, kwargs)
+        serving = serving_of("wait_until")
+        if _DURABLE in sys.modules:
+            from .durable import replayed
+
+            earlier = replayed(sys._getframe(1), work, args, kwargs)
+            if earlier is not None:
+                discard(work)
+                return BackgroundTask(earlier, cannot_cancel)
+        background = serving.follow_up.background
+        if _is_registered(work):
+            from .tasks.supervision import Supervision  # most functions have no task with a policy
+
+            handed_over = Supervision.of(background, serving.invocation).hand_over(work, args, kwargs)
+        else:
+            handed_over = background.hand_over(work, args, kwargs)
+        return BackgroundTask(handed_over, background.cancel)
     except BaseException:
         discard(work)
         raise
 
 
+_DURABLE = "aws_durable_execution_sdk_python.context"
+_POLICY = f"{__package__}.tasks.policy"
+
+
+def _is_registered(work: Any) -> TypeGuard[Task]:
+    # Without importing it: work can be such a task only if somebody else did.
+    policy = sys.modules.get(_POLICY)
+    return policy is not None and isinstance(work, policy.Task)
+
+
 @overload
-def after_response(
-    handler: Callable[Parameters, Iterator[Any] | AsyncIterator[Any]], /
-) -> Callable[Parameters, Any]: ...
+def after_response(handler: Callable[Parameters, Iterator[Result]], /) -> Callable[Parameters, Result]: ...
+@overload
+def after_response(  # noqa: F811
+    handler: Callable[Parameters, AsyncIterator[Result]], /
+) -> Callable[Parameters, Coroutine[Any, Any, Result]]: ...
 @overload
 def after_response(  # noqa: F811
     *hooks: Hook, on: Literal["success", "error", "always"] = "success"
@@ -230,8 +169,7 @@ class _WithHooks:
 
         @functools.wraps(handler)
         def with_hooks(*args: Any, **kwargs: Any) -> Any:
-            handover = handover_of("a handler with @after_response")
-            handover.hooks += [(self._on, hook) for hook in self._hooks]
+            serving_of("a handler with @after_response").follow_up.call_hooks(self._hooks, self._on)
             return handler(*args, **kwargs)
 
         return with_hooks
@@ -240,36 +178,36 @@ class _WithHooks:
 def _with_continuation(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def with_continuation(*args: Any, **kwargs: Any) -> Any:
-        handover = handover_of("a handler with @after_response")
+        serving = serving_of("a handler with @after_response")
         generator = handler(*args, **kwargs)
         name = getattr(handler, "__name__", "handler")
         if hasattr(generator, "__anext__"):
-            return _first_of_async(generator, handover, name)
+            return _first_of_async(generator, serving, name)
         if not hasattr(generator, "send") or is_awaitable(generator):
             return generator
         try:
             response = next(generator)
         except StopIteration as stop:
             return stop.value
-        handover.continuations.append((name, functools.partial(_go_on, generator)))
+        serving.follow_up.go_on_with(name, functools.partial(_go_on, generator))
         return response
 
     return with_continuation
 
 
-async def _first_of_async(generator: AsyncGenerator[Any, None], handover: Handover, name: str) -> Any:
+async def _first_of_async(generator: AsyncGenerator[Any, None], serving: Serving, name: str) -> Any:
     try:
         response = await anext(generator)
     except StopAsyncIteration:
         return None
-    event_loop = handover.environment.event_loop
+    event_loop = serving.event_loop
     context = event_loop.context
 
     def go_on(outcome: Outcome) -> Any:
         # A decorator may have set variables since, or reset them.
         return event_loop.go_on_with(_go_on_async(generator, outcome), context)
 
-    handover.continuations.append((name, go_on))
+    serving.follow_up.go_on_with(name, go_on)
     return response
 
 

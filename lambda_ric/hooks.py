@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from .background.report import TaskReport
     from .context import LambdaContext
-    from .reports import TaskReport
+    from .failures import Failure
 
     Startup = TypeVar("Startup", bound=Callable[[], Any])
     Before = TypeVar("Before", bound=Callable[[Any, LambdaContext], Any])
     After = TypeVar("After", bound="Callable[[Outcome], Any]")
     Freeze = TypeVar("Freeze", bound=Callable[[], Any])
     Thaw = TypeVar("Thaw", bound=Callable[[float], Any])
+    Snapshot = TypeVar("Snapshot", bound=Callable[[], Any])
     Shutdown = TypeVar("Shutdown", bound=Callable[[], Any])
     TaskFailed = TypeVar("TaskFailed", bound=Callable[[TaskReport], Any])
 
@@ -38,11 +40,11 @@ class Outcome:
     def __init__(
         self, event: Any, context: LambdaContext | None, result: Any, error: BaseException | None, duration: float
     ) -> None:
-        self.event = event
-        self.context = context
-        self.result = result
-        self.error = error
-        self.duration = duration
+        self.event: Any = event
+        self.context: LambdaContext | None = context
+        self.result: Any = result
+        self.error: BaseException | None = error
+        self.duration: float = duration
 
     @property
     def succeeded(self) -> bool:
@@ -63,8 +65,14 @@ class Hooks:
         self.after: list[Callable[[Outcome], Any]] = []
         self.freeze: list[Callable[[], Any]] = []
         self.thaw: list[Callable[[float], Any]] = []
+        self.snapshot: list[Callable[[], Any]] = []
+        self.restore: list[Callable[[], Any]] = []
         self.shutdown: list[Callable[[], Any]] = []
         self.task_failed: list[Callable[[TaskReport], Any]] = []
+        self.answer: Callable[[Any, float], None] | None = None
+        """What calls `Serving.answer` with a handler, where names of AWS's runtime were asked for: `awslambdaric`."""
+        self.init_error: Callable[[Callable[..., None], Failure, str | None], None] | None = None
+        """Likewise what posts an init error: it is given the function that does, and what to call that with."""
 
 
 PROCESS_HOOKS = Hooks()
@@ -121,6 +129,29 @@ def after_thaw(function: Thaw) -> Thaw:
     handler. If it raises, that is logged, and the invocation goes on.
     """
     PROCESS_HOOKS.thaw.append(_callable(function, "after_thaw"))
+    return function
+
+
+def before_snapshot(function: Snapshot) -> Snapshot:
+    """
+    Run *function* as the last step of an init whose environment is saved for SnapStart; the last one registered first.
+
+    It is called where there is a snapshot, and nowhere else. If it raises,
+    that is an init error, and the version of the function is not published.
+    """
+    PROCESS_HOOKS.snapshot.append(_callable(function, "before_snapshot"))
+    return function
+
+
+def after_restore(function: Snapshot) -> Snapshot:
+    """
+    Run *function* in every environment that was restored from a snapshot, before its first event.
+
+    Lambda gives all of these functions together 10 seconds. If it raises,
+    the environment ends, and the caller that it was restored for gets an
+    error.
+    """
+    PROCESS_HOOKS.restore.append(_callable(function, "after_restore"))
     return function
 
 

@@ -12,7 +12,8 @@ import httpx
 
 from .connection import Connection, StreamedBody
 from .errors import ConnectionLostError, MalformedReplyError
-from .protocol import USER_AGENT, Call, Reply
+from .protocol import USER_AGENT, Call
+from .replies import Reply
 from .settings import Address
 
 

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
-import traceback
 
-from .context import current_invocation
-from .failures import Failure, as_text
-from .streams import JSON_FRAMES, TEXT_FRAMES, FrameSink, LineStream, StreamSink, sink_for
+from .context import invocation_of_record
+from .failures import Failure, as_text, stack_of, tell_with, traceback_text
+from .log_sinks import JSON_FRAMES, TEXT_FRAMES, FrameSink, LineStream, StreamSink, sink_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, TextIO
 
-    from .background_task import BackgroundTask, Summary
+    from .background.summary import Summary
+    from .background.work import Work
+    from .context import InvocationScope
+    from .process.log_listeners import LogListeners
     from .settings import Settings
 
-log = logging.getLogger("lambda_ric.logs")
+log: logging.Logger = logging.getLogger("lambda_ric.logs")
 
 
 class LambdaLoggerFilter(logging.Filter):
@@ -34,10 +37,33 @@ class LambdaLoggerFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        invocation = current_invocation.get()
-        record.aws_request_id = invocation.request_id if invocation else ""
-        record.tenant_id = invocation.tenant_id if invocation else None
+        record.aws_request_id, record.tenant_id = getattr(record, _MADE_IN, None) or _ids()
         return True
+
+
+def _noting_invocation(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    """
+    Return a record factory that notes in which invocation *make* makes a record.
+
+    It may be handled elsewhere: by a thread that empties a queue, in another invocation. The note is not called
+    *aws_request_id*, since a logging call may not bring an extra of a name that a record has already.
+    """
+
+    def make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        setattr(record, _MADE_IN, _ids())
+        return record
+
+    return make_record
+
+
+_MADE_IN = "_lambda_ric_made_in"
+WRITTEN = "_lambda_ric_written"
+
+
+def _ids() -> tuple[str, str | None]:
+    invocation = invocation_of_record()
+    return (invocation.request_id, invocation.tenant_id) if invocation else ("", None)
 
 
 # Datadog and others know the handlers by these names, and by their attribute log_sink.
@@ -50,12 +76,15 @@ class LambdaLoggerHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write *record*; an error while doing so is told on stderr."""
+        if hasattr(record, WRITTEN):
+            return  # one of the runtime's own, on its way through a queue of the function's
         try:
-            self.log_sink.log_event(self.format(record), self._frame_type(record))
+            self.log_sink.log_event(self.format(record), self.frame_type(record))
         except Exception:
             self.handleError(record)
 
-    def _frame_type(self, record: logging.LogRecord) -> bytes | None:
+    def frame_type(self, record: logging.LogRecord) -> bytes | None:
+        """Return the type of frame for *record*: None leaves it to the sink."""
         return None
 
 
@@ -66,14 +95,15 @@ class LambdaLoggerHandlerWithFrameType(LambdaLoggerHandler):
         super().__init__(log_sink)
         self._frames = frames
 
-    def _frame_type(self, record: logging.LogRecord) -> bytes | None:
+    def frame_type(self, record: logging.LogRecord) -> bytes | None:
+        """Return that of its level, or the one that it brings along."""
         return getattr(record, "_frame_type", None) or self._frames[_level(record)].to_bytes(4, "big")
 
 
 class TextFormatter(logging.Formatter):
     """Level, time, request id and message, separated by tabs."""
 
-    converter = time.gmtime  # type: ignore[assignment]
+    converter: Callable[[float | None], time.struct_time] = time.gmtime
 
     def __init__(self) -> None:
         super().__init__(
@@ -84,6 +114,10 @@ class TextFormatter(logging.Formatter):
         """Return the event, with an error's traceback in further lines."""
         return super().format(record) + "\n"
 
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback, as Python prints it, or less where that cannot be had."""
+        return traceback_text(*ei)
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a record."""
@@ -91,7 +125,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the event as one line."""
         event: dict[str, Any] = {
-            "timestamp": _timestamp(record.created),
+            "timestamp": timestamp(record.created),
             "level": logging.getLevelName(_level(record)),
             "message": record.msg if isinstance(record.msg, dict) and not record.args else record.getMessage(),
             "logger": record.name,
@@ -101,7 +135,7 @@ class JsonFormatter(logging.Formatter):
         if error is not None:
             failure = Failure(error)
             added |= failure.causes()
-            event["stackTrace"] = traceback.format_tb(trace)
+            event["stackTrace"] = stack_of(trace)
             event["errorType"] = type(error).__name__
             event["errorMessage"] = failure.message
         event["requestId"] = getattr(record, "aws_request_id", None)
@@ -124,6 +158,8 @@ _RESERVED = {
     "aws_request_id",
     "tenant_id",
     "_frame_type",
+    _MADE_IN,
+    WRITTEN,
 }
 
 
@@ -153,7 +189,8 @@ _DEEPEST = 50
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=as_text)
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """Return *seconds* since 1970 as the log has them, in UTC."""
     whole, milliseconds = divmod(int(seconds * 1000), 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
 
@@ -163,20 +200,34 @@ def _level(record: logging.LogRecord) -> int:
 
 
 class Logs:
-    """The log of this process: the root logger's handler, the standard streams, and the runtime's own events."""
+    """
+    The log of this process: the root logger's handler, the standard streams, and the runtime's own events.
 
-    def __init__(self, settings: Settings) -> None:
+    What the runtime has to say, `tell` in `failures`, does not depend on the function's logging configuration. It is
+    written to the sink at once, whatever became of loggers, levels, filters and handlers; or to the console of the
+    function's, in its format, where that has taken the place of our handler. Other handlers hear of it, if the
+    configuration lets them, from a thread that nobody waits for: `process.log_listeners`.
+    """
+
+    def __init__(
+        self, settings: Settings, lines: type[LineStream] = LineStream, sink: StreamSink | FrameSink | None = None
+    ) -> None:
         self._json = settings.json_logs
+        self._kind_of_lines = lines
         self._frames = JSON_FRAMES if settings.json_logs else TEXT_FRAMES
         self._least = logging.getLevelNamesMapping().get(settings.log_level)
-        self._sink = sink_for(settings.telemetry_fd, self._frames[logging.ERROR])
+        self._sink = sink or sink_for(settings.telemetry_fd, self._frames[logging.ERROR])
         self._streams: list[LineStream] = []
+        self._listeners: LogListeners | None = None
+        self._grace = settings.deadline_margin / 4
 
-        self.handler = LambdaLoggerHandler(self._sink)
+        self.handler: LambdaLoggerHandler = LambdaLoggerHandler(self._sink)
         if settings.json_logs or settings.log_level:
             self.handler = LambdaLoggerHandlerWithFrameType(self._sink, self._frames)
-        self.handler.setFormatter(JsonFormatter() if settings.json_logs else TextFormatter())
-        self.handler.addFilter(LambdaLoggerFilter())
+        self._formatter = JsonFormatter() if settings.json_logs else TextFormatter()
+        self._filter = LambdaLoggerFilter()
+        self.handler.setFormatter(self._formatter)
+        self.handler.addFilter(self._filter)
 
     def install(self) -> None:
         """Take the root logger and the standard streams over."""
@@ -184,19 +235,57 @@ class Logs:
         root.addHandler(self.handler)
         if self._least is not None:
             root.setLevel(self._least)
+        logging.setLogRecordFactory(_noting_invocation(logging.getLogRecordFactory()))
         sys.stdout = self._lines_of(sys.stdout)
+        if isinstance(self._sink, StreamSink) and isinstance(sys.stdout, LineStream):
+            self._sink.stream = sys.stdout
         sys.stderr = self._lines_of(sys.stderr)
         os.register_at_fork(after_in_child=self._after_fork)
+        tell_with(self.tell)
+
+    def tell(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Write *record*, which the runtime has made for *logger*, and let the function's handlers hear of it."""
+        handlers, others_hear = [], False
+        try:
+            if logger.isEnabledFor(record.levelno) and logger.filter(record):
+                handlers = _handlers_of(logger)
+                others_hear = logging.Logger.callHandlers is not _CALL_HANDLERS
+        except Exception:
+            pass  # the function's own filter raises: then nobody else hears of it
+        consoles = [handler for handler in handlers if _is_console(handler)]
+        told = [console for console in consoles if _is_told_by(console, record)]
+        if self.handler in handlers or not told:
+            self.write_own(record)
+        listeners = [handler for handler in handlers if handler is not self.handler and handler not in consoles]
+        if listeners or others_hear:
+            if self._listeners is None:
+                from .process.log_listeners import LogListeners  # most functions have none
+
+                self._listeners = LogListeners()
+            self._listeners.tell(record, listeners)
+
+    def write_own(self, record: logging.LogRecord) -> None:
+        """Write *record*, one of ours, if its level is wanted."""
+        if record.levelno < (self._least or logging.WARNING):
+            return
+        self._filter.filter(record)
+        try:
+            text = self.handler.format(record)
+        except Exception:  # of a formatter that the function has given it
+            text = self._formatter.format(record)
+        self._sink.log_own(text, self.handler.frame_type(record))
+        setattr(record, WRITTEN, True)
 
     def error(self, failure: Failure) -> None:
         """Write the error that ended an invocation, or the start of the environment, as one event."""
+        frame_type = self._frames[logging.ERROR].to_bytes(4, "big")
         if not self._json:
-            self._sink.log_error(failure.lines())
+            self._sink.log_own("\n".join(failure.lines()), frame_type)
             return
-        invocation = current_invocation.get()
-        event = {"timestamp": _timestamp(time.time()), "level": "ERROR", **failure.as_dict(causes=True)}
+        invocation = invocation_of_record()
+        event = {"timestamp": timestamp(time.time()), "level": "ERROR", **failure.as_dict(causes=True)}
         event["tenantId"] = invocation.tenant_id if invocation else None
-        self._sink.log_error([_json_line(event).rstrip("\n")])
+        self._sink.log_own(_json_line(event).rstrip("\n"), frame_type)
 
     def summary(self, summary: Summary) -> None:
         """Write the line about background work; a warning when some of it did not succeed."""
@@ -205,7 +294,7 @@ class Logs:
             return
         if self._json:
             event = {
-                "timestamp": _timestamp(time.time()),
+                "timestamp": timestamp(time.time()),
                 "level": logging.getLevelName(level),
                 "message": "BACKGROUND",
                 "requestId": summary.request_id,
@@ -214,18 +303,23 @@ class Logs:
             text = _json_line(event)
         else:
             text = summary.text() + "\n"
-        self._sink.log_event(text, self._frames[level].to_bytes(4, "big"))
+        self._sink.log_own(text, self._frames[level].to_bytes(4, "big"))
 
-    def metrics(self, namespace: str, tasks: Sequence[BackgroundTask], request_id: str) -> None:
-        """Write what became of *tasks* for CloudWatch, whatever the level of the log is."""
-        from .metrics import documents  # most functions want none
+    def metrics(self, namespace: str, works: Sequence[Work], request_id: str) -> None:
+        """Write what became of *works* for CloudWatch, whatever the level of the log is."""
+        from .background.metrics import documents  # most functions want none
 
         function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        for document in documents(tasks, namespace, function_name, request_id, time.time()):
-            self._sink.log_event(_json_line(document), self._frames[logging.INFO].to_bytes(4, "big"))
+        for document in documents(works, namespace, function_name, request_id, time.time()):
+            self._sink.log_own(_json_line(document), self._frames[logging.INFO].to_bytes(4, "big"))
 
-    def flush(self) -> None:
-        """Write what is still held back; else it would come out in the next invocation."""
+    def flush(self, until: float = math.inf) -> None:
+        """
+        Write what is still held back; else it would come out in the next invocation.
+
+        Log handlers of the function's that are busy with it have time until *until*, in seconds since 1970.
+        """
+        self.finish_telling(until)
         for stream in self._streams:
             if stream.held_back:
                 try:
@@ -233,22 +327,68 @@ class Logs:
                 except Exception:
                     pass  # closed by the function
         for replaced in (sys.stdout, sys.stderr):
-            if type(replaced) is not LineStream:
+            if not isinstance(replaced, LineStream):
                 try:
                     replaced.flush()
                 except Exception:
                     pass  # closed, or None, or no stream at all
 
+    def end_lines_of(self, invocation: InvocationScope) -> None:
+        """Write what *invocation* has not completed, where there are others besides."""
+        for stream in self._streams:
+            try:
+                stream.end_lines_of(invocation)
+            except Exception:
+                pass  # closed by the function
+
+    def finish_telling(self, until: float) -> None:
+        """Wait until log handlers of the function's have heard all there is, until *until*, seconds since 1970."""
+        if self._listeners is None:
+            return
+        hanging = self._listeners.finish(4 * self._grace, until)
+        if hanging is not None:
+            names = ", ".join(sorted({type(handler).__name__ for handler in hanging})) or "what hears of all records"
+            what = "%s does not return, and is waited for no longer: what such log handlers do not hear is in this log"
+            self.write_own(logging.LogRecord(log.name, logging.WARNING, __file__, 0, what, (names,), None))
+
     def _lines_of(self, stream: TextIO) -> TextIO:
         try:
-            lines = LineStream(stream, self._sink if isinstance(self._sink, FrameSink) else None)
+            lines = self._kind_of_lines(stream, self._sink if isinstance(self._sink, FrameSink) else None)
         except (AttributeError, OSError):  # it is None, or in memory
             return stream
         self._streams.append(lines)
         return lines  # type: ignore[return-value]
 
     def _after_fork(self) -> None:
+        self._listeners = None  # its thread is the parent's
         for stream in self._streams:
             stream.after_fork()
         if isinstance(self._sink, FrameSink):
             self._sink.after_fork()
+
+
+def _handlers_of(logger: logging.Logger | None) -> list[logging.Handler]:
+    """Return those that a record of *logger* comes to."""
+    found: list[logging.Handler] = []
+    while logger is not None:
+        found += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return found
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    return type(handler) is logging.StreamHandler and isinstance(handler.stream, LineStream)
+
+
+def _is_told_by(console: Any, record: logging.LogRecord) -> bool:
+    """Write *record* as *console* would, which writes where we do; say whether it has been written."""
+    try:
+        if record.levelno < console.level or not console.filter(record):
+            return False
+        console.stream.write(console.format(record) + console.terminator)  # without its lock, which may be taken
+    except Exception:
+        return False
+    return True
+
+
+_CALL_HANDLERS = logging.Logger.callHandlers

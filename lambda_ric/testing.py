@@ -15,25 +15,28 @@ from __future__ import annotations
 import atexit
 import json
 import sys
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from .background.task import BackgroundTask, cannot_cancel
 from .client import RuntimeClient
+from .errors import ResultEncodeError
 from .event_loop import EventLoop
 from .hooks import PROCESS_HOOKS, Hooks, Outcome
 from .interrupt import Interrupt
 from .logs import Logs
 from .payloads import Codec
-from .protocol import PRELUDE_END, PRELUDE_TYPE, Call, Invocation, Reply
+from .protocol import PRELUDE_END, PRELUDE_TYPE, Call, Invocation
+from .replies import Reply
 from .runtime import Runtime
 from .settings import Settings
-from .threads import carry_context
+from .threads import carry_invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .background_task import BackgroundTask
 
 
 class Invoked:
@@ -41,11 +44,11 @@ class Invoked:
 
     def __init__(self, outcome: Outcome, answered: _Answered, tasks: list[BackgroundTask]) -> None:
         self.outcome = outcome
-        self.streamed = answered.body is not None
+        self.streamed: bool = answered.body is not None
         """Whether the response was streamed."""
         self.prelude: dict[str, Any] | None = None
         """Status code, headers and cookies of a `StreamingResponse`, by the names that they have on the wire."""
-        self.payload = answered.payload
+        self.payload: bytes = answered.payload
         """What was delivered: the encoded result, the error document, or the body of a streamed response."""
         self.tasks = tasks
         """Everything that ran after the response, hooks included."""
@@ -76,8 +79,7 @@ def invoke(
 
     *timeout* is the function's, in seconds; *environ* holds settings of the
     runtime, ``LAMBDA_RIC_*``. The timeout interrupts synchronous code on the
-    main thread only, and if nothing else uses SIGALRM: pytest-timeout does,
-    unless its method is ``thread``.
+    main thread only.
 
     Raises:
         TypeError: *event* has no JSON form.
@@ -86,7 +88,7 @@ def invoke(
     """
     if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
         raise RuntimeError("an event loop is running here, which Lambda has none of: call invoke in a synchronous test")
-    carry_context()
+    carry_invocation()
     answered = _Answered()
     settings = Settings(environ or {})
     runtime = Runtime(handler, RuntimeClient(answered), settings, Logs(settings), hooks, event_loop=_EVENT_LOOP)
@@ -95,22 +97,35 @@ def invoke(
         "lambda-runtime-deadline-ms": str(int((time.time() + timeout) * 1000)),
         "lambda-runtime-invoked-function-arn": "arn:aws:lambda:us-east-1:123456789012:function:test",
     }
-    body, _ = Codec().encode(event)
-    outcome, tasks = runtime.serve(Invocation(Reply(200, headers, body), time.time()))
-    return Invoked(outcome, answered, tasks)
+    try:
+        body, _ = Codec().encode(event)
+    except ResultEncodeError as error:
+        raise TypeError(f"the event has no JSON form: {error.__cause__}") from error
+    outcome, works = runtime.serve(Invocation(Reply(200, headers, body), time.time()))
+    return Invoked(outcome, answered, [BackgroundTask(work, cannot_cancel) for work in works])
 
 
 # One for all invocations, as in an environment: clients that the function keeps stay with it.
 _EVENT_LOOP = EventLoop(Interrupt())
-atexit.register(_EVENT_LOOP.close)
+
+
+def _end() -> None:
+    _EVENT_LOOP.end(_GRACE)
+
+
+_GRACE = 1.0
+
+# Before the threads are waited for, as those of asyncio's and concurrent.futures' pools end: some of a framework's wait
+# for the end of a task, which a lifespan has for as long as its environment lives. `atexit` would come after them.
+getattr(threading, "_register_atexit", atexit.register)(_end)
 
 
 class _Answered:
     """A transport that keeps the answer instead of carrying it anywhere."""
 
     def __init__(self) -> None:
-        self.payload = b""
-        self.content_type = ""
+        self.payload: bytes = b""
+        self.content_type: str = ""
         self.body: bytearray | None = None
 
     def send(self, call: Call) -> Reply:

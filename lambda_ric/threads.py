@@ -1,11 +1,15 @@
 """
 Threads that belong to the invocation that started them.
 
-Before Python 3.14 a thread starts with an empty context, and a pool's thread
-works for whoever submitted. Both then log without a request id, or with that
-of another invocation. Here a thread gets the context variables of the code
-that started it, as free-threaded 3.14 does by itself, and work submitted to a
-thread pool those of the code that submitted it.
+A thread starts with an empty context, unless Python 3.14's flag `thread_inherit_context` is set, and a pool's thread
+works for whoever submits. Both would then log without a request id, or with that of another invocation, and could hand
+no work over. So one context variable goes along with a thread that is started, and with work that is submitted to a
+pool: that of the invocation.
+
+The function's own variables do not. Values that are kept in context variables can belong to one thread, and can be
+changed by whoever has them: a connection of sqlite3, the context of `decimal`, of which each thread has its own. A
+pool's thread keeps what its initializer has set.
+https://docs.python.org/3/library/decimal.html#working-with-threads
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ import sys
 import threading
 from contextvars import copy_context
 
-from .failures import exc_info
-from .streams import tell
+from .context import current_invocation
+from .failures import exc_info, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,118 +30,134 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-log = logging.getLogger("lambda_ric.threads")
+    from .context import InvocationScope
+
+log: logging.Logger = logging.getLogger("lambda_ric.threads")
+
+_start = threading.Thread.start
 
 SENDER = "lambda_ric.overflow"
 """The name of the threads that send tasks to queues."""
 
 
-def carry_context() -> None:
-    """Give every thread that is started from now on the context of the code that starts it."""
-    start = threading.Thread.start
-    if getattr(start, "carries_context", False):
+def carries_invocation() -> bool:
+    """Say whether `carry_invocation` was called: whether a loop of this package serves the process."""
+    return getattr(threading.Thread.start, "carries_invocation", False)
+
+
+def carry_invocation() -> None:
+    """Have every thread that is started from now on belong to the invocation of the code that starts it."""
+    if carries_invocation():
         return
+    start = threading.Thread.start
 
-    def start_in_context(thread: threading.Thread) -> None:
-        context = copy_context()
-        own_run = vars(thread).get("run")
+    def start_for_invocation(thread: threading.Thread) -> None:
+        invocation = current_invocation.get()
+        if invocation is not None:
+            own_run = vars(thread).get("run")
 
-        def run_in_context() -> None:
-            del thread.run
-            if own_run is not None:
-                thread.run = own_run  # type: ignore[method-assign]
-            # Set, not entered, so that the hook for exceptions below still sees it.
-            for variable, value in context.items():
-                variable.set(value)
-            thread.run()
+            def run_for_invocation(thread: threading.Thread) -> None:
+                del thread.run
+                if own_run is not None:
+                    thread.run = own_run  # type: ignore[method-assign]
+                # For good, so that the hook for exceptions still sees it.
+                current_invocation.set(invocation)
+                try:
+                    thread.run()
+                except BaseException:
+                    _carry_into_hook(thread, invocation)
+                    raise
 
-        thread.run = run_in_context  # type: ignore[method-assign]
-        vars(thread)[_ORIGIN] = context, _line_of(sys._getframe(1))
+            # As a method: Sentry's `start`, where it was there before ours, wraps the function of one.
+            thread.run = run_for_invocation.__get__(thread)  # type: ignore[method-assign]
+            vars(thread)[ORIGIN] = invocation, _line_of(sys._getframe(1))
         start(thread)
 
-    start_in_context.carries_context = True  # type: ignore[attr-defined]
-    threading.Thread.start = start_in_context  # type: ignore[method-assign,assignment]
+    start_for_invocation.carries_invocation = True  # type: ignore[attr-defined]
+    threading.Thread.start = start_for_invocation  # type: ignore[method-assign,assignment]
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_exception
 
 
+def _carry_into_hook(thread: threading.Thread, invocation: InvocationScope) -> None:
+    # From Python 3.14 on, a thread has left its context when the hook for its exception is called.
+    invoke: Callable[[threading.Thread], object] | None = vars(thread).get("_invoke_excepthook")
+    if invoke is not None:
+        vars(thread)["_invoke_excepthook"] = lambda thread: _call_for(invocation, invoke, thread)
+
+
 def start_daemon(name: str, call: Callable[..., object], *args: object) -> threading.Thread | None:
     """
-    Return a thread that has begun with *call*, or None if no more threads are to be had.
+    Return a thread of the runtime's own that has begun with *call*, or None if no more threads are to be had.
 
     A daemon: one that hangs must not keep the process from ending.
     """
-    thread = threading.Thread(target=call, args=args, name=name, daemon=True)
+    invocation = current_invocation.get()
+    thread = threading.Thread(target=_call_for, args=(invocation, call, *args), name=name, daemon=True)
     try:
-        thread.start()
+        # Not by way of those who have wrapped it, `carry_invocation` among them: to find the line that started it
+        # would take a tenth of the time of an invocation with one function handed over.
+        _start(thread)
     except RuntimeError:
         return None
     return thread
 
 
-def left_running(belongs: Callable[[Context], bool]) -> list[tuple[threading.Thread, str]]:
-    """
-    Return the threads that are at work, and the line that started each: once, and only what *belongs* to the caller.
-
-    *belongs* is asked with the context variables of the code that started a
-    thread. One that waits for work, as those of a pool do, is not at work.
-    """
-    found = []
-    frames = sys._current_frames()
-    for thread in threading.enumerate():
-        origin = vars(thread).get(_ORIGIN)
-        if origin is None or thread.name.startswith("lambda_ric.") or not belongs(origin[0]):
-            continue
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and _is_at_work(frame):
-            del vars(thread)[_ORIGIN]
-            found.append((thread, origin[1]))
-    return found
-
-
-_ORIGIN = "_lambda_ric_origin"
-# Modules in which a thread waits for what it is to do next.
-_WAITING_FOR_WORK = frozenset(("asyncio", "concurrent", "queue", "selectors", "socketserver"))
-
-
-def _is_at_work(frame: FrameType | None) -> bool:
-    while frame is not None and _package_of(frame) == "threading":
-        frame = frame.f_back
-    if frame is None:
-        return False
-    # In a pool's thread this is the frame around a piece of work that has none of its own, being written in C.
-    is_work_of_pool = _package_of(frame) == "concurrent" and frame.f_code.co_name == "run"
-    return is_work_of_pool or _package_of(frame) not in _WAITING_FOR_WORK
+ORIGIN = "_lambda_ric_origin"
+"""The attribute of a thread that says which invocation started it, and on which line."""
 
 
 def _line_of(frame: FrameType | None) -> str:
-    while frame is not None and _package_of(frame) in ("threading", "concurrent", "lambda_ric"):
+    while frame is not None and package_of(frame) in ("threading", "concurrent", "lambda_ric"):
         frame = frame.f_back
     return "an unknown line" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _package_of(frame: FrameType) -> str:
+def package_of(frame: FrameType) -> str:
+    """Return the first part of the name of the module that *frame* runs in."""
     return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
-def carry_context_into_pools() -> None:
-    """Do the same for work submitted to thread pools, once their module has been loaded."""
+def carry_invocation_into_pools() -> None:
+    """Have work in thread pools belong to the invocation that submitted it, once their module has been loaded."""
     module = sys.modules.get("concurrent.futures.thread")
     if module is None:
         return
     executor: type[ThreadPoolExecutor] | None = getattr(module, "ThreadPoolExecutor", None)
     submit: Any = getattr(executor, "submit", None)
-    if executor is None or getattr(submit, "carries_context", False):
+    if executor is None or getattr(submit, "carries_invocation", False):
         return
 
-    def submit_in_context(
+    def submit_for_invocation(
         pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        future: Future[Any] = submit(pool, copy_context().run, function, *args, **kwargs)
+        future: Future[Any] = submit(pool, _call_for, current_invocation.get(), function, *args, **kwargs)
         return future
 
-    submit_in_context.carries_context = True  # type: ignore[attr-defined]
-    executor.submit = submit_in_context  # type: ignore[assignment,method-assign]
+    submit_for_invocation.carries_invocation = True  # type: ignore[attr-defined]
+    executor.submit = submit_for_invocation  # type: ignore[assignment,method-assign]
+
+
+def _call_for(invocation: InvocationScope | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    before = current_invocation.set(invocation)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        current_invocation.reset(before)
+
+
+def context_of_work() -> Context:
+    """
+    Return a copy of the context variables of this moment, for work that is handed over.
+
+    It can run at the same time as the code that handed it over, and as others who did: so it gets a decimal context of
+    its own, which decimal keeps in such a variable, and changes in place.
+    """
+    context = copy_context()
+    decimal = sys.modules.get("decimal")
+    if decimal is not None:
+        context.run(lambda: decimal.setcontext(decimal.getcontext().copy()))
+    return context
 
 
 def _log_exception(args: Any) -> None:

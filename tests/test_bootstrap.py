@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.private_mounts import with_mounts
+from tests.support.private_mounts import with_mounts
 
 BOOTSTRAP = Path(__file__).parents[1] / "bootstrap"
 

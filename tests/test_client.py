@@ -11,7 +11,7 @@ from lambda_ric.connection import Connection
 from lambda_ric.errors import AnswerRefusedError, ConnectionLostError, MalformedReplyError, RuntimeAPIError
 from lambda_ric.failures import Failure
 from lambda_ric.settings import Address
-from tests.fakes import Event, FakeRuntimeAPI, Intercept, Request, reply
+from tests.support.fakes import Event, FakeRuntimeAPI, Intercept, Request, reply
 
 FAILURE = Failure(ValueError("boom"), "r-1")
 
@@ -305,9 +305,7 @@ def test_answer_that_was_lost_is_sent_once_more(verb: Verb, what: str, client: M
 
 @pytest.mark.parametrize(("verb", "what"), POSTS)
 @pytest.mark.parametrize("broken", [b"", HALF, GARBAGE])
-def test_answer_without_acknowledgement_lets_the_loop_go_on(
-    verb: Verb, what: str, broken: bytes, client: Make
-) -> None:
+def test_answer_without_acknowledgement_lets_the_loop_go_on(verb: Verb, what: str, broken: bytes, client: Make) -> None:
     """Whether it arrived is unknown, so the next poll decides; after garbage it is not even sent again. Parity 46."""
     with FakeRuntimeAPI(None, intercept=answering(broken, "response", "error")) as api:
         with pytest.raises(AnswerRefusedError) as refusal:

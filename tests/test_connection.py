@@ -16,7 +16,7 @@ from lambda_ric.connection import Connection
 from lambda_ric.errors import ConnectionLostError, MalformedReplyError
 from lambda_ric.protocol import NEXT
 from lambda_ric.settings import Address
-from tests.fakes import ACCEPTED, FakeRuntimeAPI, reply
+from tests.support.fakes import ACCEPTED, FakeRuntimeAPI, reply
 
 POST = protocol.init_error(b"{}", "Runtime.X")
 
@@ -285,9 +285,7 @@ def test_small_requests_are_not_held_back() -> None:
         connection = Connection(Address.parse(api.address))
         connection.send(NEXT)
 
-        options = [
-            own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for own in _sockets_connected_to(api.address)
-        ]
+        options = [own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for own in _sockets_connected_to(api.address)]
         connection.close()
 
     assert options == [1]

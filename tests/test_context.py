@@ -18,9 +18,10 @@ from awslambdaric.lambda_runtime_exception import FaultException
 
 from lambda_ric import LambdaContext
 from lambda_ric.errors import ContextDecodeError
-from lambda_ric.protocol import Invocation, Reply
+from lambda_ric.protocol import Invocation
+from lambda_ric.replies import Reply
 from tests.conftest import Serve
-from tests.fakes import Event
+from tests.support.fakes import Event
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:f:live"
 ENVIRONMENT = {

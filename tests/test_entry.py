@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import CLEAN_ENVIRONMENT, Serve, Served
-from tests.fakes import Event, FakeRuntimeAPI, Intercept, Request, reply
-from tests.reference import serve_on_awslambdaric
+from tests.support.fakes import Event, FakeRuntimeAPI, Intercept, Request, reply
+from tests.support.reference import serve_on_awslambdaric
 
 ECHO = "def handler(event, context): return event"
 
@@ -126,7 +126,7 @@ def test_malformed_setting_is_an_init_error(serve: Serve, variable: str, value: 
         {"errorMessage": text, "errorType": "Runtime.InvalidConfiguration", "requestId": "", "stackTrace": []}
     ]
     assert served.posts[0].headers["lambda-runtime-function-error-type"] == "Runtime.InvalidConfiguration"
-    assert served.lines == [f"[ERROR] Runtime.InvalidConfiguration: {text}\rTraceback (most recent call last):"]
+    assert served.lines == [f"[ERROR] Runtime.InvalidConfiguration: {text}"]
     assert (served.exit_code, served.stderr) == (1, "")
 
 
@@ -142,7 +142,10 @@ def test_unknown_setting_is_a_warning(serve: Serve) -> None:
     """A typing error, most likely; the function is served."""
     served = serve(ECHO, "x", env={"LAMBDA_RIC_MAX_THREAD": "8"})
 
-    text = "the environment variable LAMBDA_RIC_MAX_THREAD means nothing to this version: see docs/settings.md"
+    text = (
+        "the environment variable LAMBDA_RIC_MAX_THREAD means nothing to this version: "
+        "did you mean LAMBDA_RIC_MAX_THREADS?"
+    )
     assert logged("WARNING", text).fullmatch(served.lines[0])
     assert served.answers == ["x"]
 
@@ -430,6 +433,105 @@ def test_hook_registered_by_a_hook_runs_too(serve_on_either: Callable[..., Serve
     served = serve_on_either(source, env=SNAP_START, intercept=restoring())
 
     assert hooks(served) == ["inner before", "inner after"]
+
+
+OWN_HOOKS = """
+import asyncio, random
+import snapshot_restore_py as snapshot
+from lambda_ric import after_restore, before_snapshot
+
+def say(*words):
+    print("hook", *words, flush=True)
+
+async def say_soon(*words):
+    await asyncio.sleep(0)
+    say(*words)
+
+snapshot.register_before_snapshot(say_soon, "library before")
+snapshot.register_after_restore(say_soon, "library after")
+
+@before_snapshot
+def first():
+    say("before 1")
+    before_snapshot(lambda: say("before, late"))
+
+@before_snapshot
+async def second():
+    await say_soon("before 2")
+
+@after_restore
+async def third():
+    await say_soon("after 1")
+
+@after_restore
+def fourth():
+    say("after 2")
+
+def handler(event, context):
+    say("handler")
+"""
+
+
+def test_own_hooks_run_around_the_snapshot_and_around_those_of_libraries(serve: Serve) -> None:
+    """Synchronous or not, with either registry; the last registered first before it. Parity 135."""
+    served = serve(OWN_HOOKS, None, env=SNAP_START, intercept=restoring())
+
+    before = ["before 2", "before 1", "before, late", "library before"]
+    assert hooks(served) == [*before, "library after", "after 1", "after 2", "handler"]
+    assert names(served)[:2] == ["restore/next", "invocation/next"]
+    assert served.stderr == ""
+
+
+def test_own_hooks_do_not_run_without_a_snapshot(serve: Serve) -> None:
+    """There is nothing to prepare for."""
+    assert hooks(serve(OWN_HOOKS, None)) == ["handler"]
+
+
+def test_copies_of_a_snapshot_have_random_numbers_of_their_own(serve: Serve) -> None:
+    """All of them begin with the state that `random` had in the init. Parity 135."""
+    source = """
+    import random
+    from lambda_ric import after_restore, before_snapshot
+
+    expected = []
+
+    @before_snapshot
+    def remember():
+        copy = random.Random()
+        copy.setstate(random.getstate())
+        expected.append(copy.random())
+
+    in_hook = []
+    after_restore(lambda: in_hook.append(random.random()))
+
+    def handler(event, context):
+        return expected == in_hook
+    """
+
+    assert serve(source, None, env=SNAP_START, intercept=restoring()).answers == [False]
+
+
+@pytest.mark.parametrize("moment", ["before_snapshot", "after_restore"])
+def test_own_hook_that_fails_ends_the_process_as_a_librarys_does(serve: Serve, moment: str) -> None:
+    """With its own line in the stack, and the name of the moment for Lambda's metrics."""
+    source = f"""
+    from lambda_ric import {moment}
+
+    @{moment}
+    async def hook():
+        raise ValueError("boom")
+
+    def handler(event, context): pass
+    """
+
+    served = serve(source, env=SNAP_START, intercept=restoring())
+
+    (post,) = served.posts
+    assert post.headers["lambda-runtime-function-error-type"] in (
+        "Runtime.BeforeSnapshotError", "Runtime.AfterRestoreError",
+    )  # fmt: skip
+    assert [entry.split(", in ")[1].split("\n")[0] for entry in post.json()["stackTrace"]] == ["hook"]
+    assert served.exit_code == {"before_snapshot": 64, "after_restore": 65}[moment]
 
 
 def test_connection_of_before_the_snapshot_is_not_used_after_it(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from lambda_ric.event_loop import EventLoop
 from lambda_ric.interrupt import Interrupt, TimeUp
 from tests.conftest import CLEAN_ENVIRONMENT, Serve
-from tests.fakes import Event
+from tests.support.fakes import Event
 
 
 def test_async_handlers_result_is_the_response(serve: Serve) -> None:
@@ -288,6 +289,258 @@ def test_loop_is_the_current_one_for_startup_hooks_too(serve: Serve) -> None:
     assert served.answers == [True]
 
 
+AT_IMPORT = {
+    "set": "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop)",
+    "of a runner": "runner = asyncio.Runner(); loop = runner.get_loop(); runner.run(asyncio.sleep(0))",
+}
+if sys.version_info < (3, 14):  # which makes none any more
+    AT_IMPORT["got"] = "warnings.simplefilter('ignore'); loop = asyncio.get_event_loop_policy().get_event_loop()"
+
+USES = {
+    "synchronous": "def handler(event, context): return asyncio.get_event_loop().run_until_complete(query())",
+    "asynchronous": "async def handler(event, context): return await query()",
+    "awaitable": "def handler(event, context): return connected",
+    "stream": """
+async def handler(event, context):
+    yield (await query()).join('""')
+""",
+    "ASGI": """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    rows = await query()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": rows.encode()})
+
+from lambda_ric.asgi import ASGIHandler
+asgi = ASGIHandler(app, lifespan="off")
+def handler(event, context):
+    return asgi(EVENT, context)
+""",
+    "background": """
+async def work():
+    print("background got", await query())
+def handler(event, context):
+    wait_until(work)
+    return "rows"
+""",
+    "hook": """
+@before_invoke
+async def look(event, context):
+    looked.append(await query())
+looked = []
+def handler(event, context):
+    return looked[-1]
+""",
+    "same": "def handler(event, context): return 'rows' if asyncio.get_event_loop() is loop else 'another loop'",
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("made", AT_IMPORT.values(), ids=AT_IMPORT)
+def test_loop_that_the_module_made_the_current_one_is_the_environments(serve: Serve, made: str, use: str) -> None:
+    """Clients, locks and tasks that are made at import belong to it."""
+    served = serve(
+        f"""
+import asyncio, json, warnings
+from lambda_ric import before_invoke, wait_until
+
+{made}
+connected = loop.create_future()
+loop.call_later(0.01, connected.set_result, "rows")
+lock = asyncio.Lock()
+EVENT = json.loads({EVENT!r})
+
+async def query():
+    async with lock:
+        return await asyncio.shield(connected)
+
+{use}
+""",
+        None,
+        None,
+    )
+
+    assert [post.name for post in served.posts] == ["response"] * 2, served
+    assert all("rows" in post.body.decode() for post in served.posts)
+    assert "failed" not in served.stdout.replace("asking for the next event failed", "")
+
+
+EVENT = json.dumps(
+    {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/",
+        "rawQueryString": "",
+        "headers": {},
+        "requestContext": {"http": {"method": "GET", "path": "/", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}},
+        "isBase64Encoded": False,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "asyncio.run(asyncio.sleep(0))",
+        "asyncio.set_event_loop(asyncio.new_event_loop()); asyncio.get_event_loop().close()",
+        "asyncio.set_event_loop(None)",
+        "asyncio.set_event_loop(in_a_thread())",
+    ],
+)
+def test_loop_that_cannot_be_run_is_not_the_environments(serve: Serve, made: str) -> None:
+    """It was closed, or runs in a thread already: a new one is made, without a warning."""
+    served = serve(
+        f"""
+        import asyncio, threading, warnings
+        warnings.simplefilter("error")
+
+        def in_a_thread():
+            loop = asyncio.new_event_loop()
+            running = threading.Event()
+            loop.call_soon(running.set)
+            threading.Thread(target=loop.run_forever, daemon=True).start()
+            running.wait()
+            return loop
+
+        {made}
+
+        async def handler(event, context):
+            await asyncio.sleep(0)
+            return event
+        """,
+        1,
+        2,
+    )
+
+    assert served.answers == [1, 2]
+    assert served.stderr == ""
+
+
+FACTORIES = {
+    "that knows no context": "def factory(loop, coroutine): return asyncio.Task(coroutine, loop=loop)",
+    "that raises": "def factory(loop, coroutine, **options): raise RuntimeError('no')",
+    "that traces": """
+def factory(loop, coroutine, **options):
+    traced.append(coroutine.__qualname__)
+    return asyncio.Task(coroutine, loop=loop, **options)
+""",
+    "of a subclass": """
+class Task(asyncio.Task): pass
+def factory(loop, coroutine, **options): return Task(coroutine, loop=loop, **options)
+""",
+}
+
+SET = {
+    "at import": "LOOP = asyncio.new_event_loop(); asyncio.set_event_loop(LOOP); LOOP.set_task_factory(factory)",
+    "at startup": "@on_startup\nasync def start(): asyncio.get_running_loop().set_task_factory(factory)",
+    "in the handler": "",
+}
+
+
+@pytest.mark.parametrize("set_at", SET.values(), ids=SET)
+@pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+def test_task_factory_of_the_functions_makes_no_task_of_the_runtimes(serve: Serve, factory: str, set_at: str) -> None:
+    """It may know nothing of contexts: `create_task` passes one on only if its caller gave one."""
+    served = serve(
+        f"""
+import asyncio, json
+from lambda_ric import after_response, on_startup, wait_until
+from lambda_ric.asgi import ASGIHandler
+
+traced = []
+
+{factory}
+
+{set_at}
+
+async def work(): print("worked")
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            phase = (await receive())["type"]
+            await send({{"type": phase + ".complete"}})
+            if phase == "lifespan.shutdown":
+                return
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"fine"}})
+
+asgi = ASGIHandler(app)
+
+@after_response
+async def coroutine(event, context):
+    asyncio.get_running_loop().set_task_factory(factory)
+    wait_until(work)
+    yield "fine"
+    print("went on")
+
+async def chunks():
+    yield "fine"
+
+def handler(event, context):
+    if event == "stream":
+        return chunks()
+    return asgi(json.loads({EVENT!r}), context) if event == "ASGI" else coroutine(event, context)
+""",
+        "coroutine",
+        "coroutine",
+        "ASGI",
+        "stream",
+    )
+
+    answers = [post for post in served.posts if post.name != "register"]
+    assert [post.name for post in answers] == ["response"] * 4, served
+    assert all("fine" in post.body.decode() for post in answers)
+    assert (served.lines.count("worked"), served.lines.count("went on")) == (2, 2)
+
+
+def test_exception_of_a_task_that_nobody_asked_for_is_told_for_its_invocation(serve: Serve) -> None:
+    """asyncio tells of it when the task is collected, which may be in another invocation."""
+    served = serve(
+        """
+        import asyncio, gc
+
+        kept = []
+
+        async def fail():
+            raise ValueError("no")
+
+        async def handler(event, context):
+            if event == "fail":
+                kept.append(asyncio.create_task(fail()))
+                await asyncio.sleep(0)
+            else:
+                kept.clear()
+                gc.collect()
+        """,
+        "fail",
+        "collect",
+    )
+
+    (line,) = [line for line in served.lines if "never retrieved" in line]
+    assert line.split("\t")[2] == served.api.events[0].request_id
+    assert "ValueError: no" in line
+
+
+def test_exception_handler_of_the_functions_is_left_alone(serve: Serve) -> None:
+    """At import or later."""
+    served = serve(
+        """
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(lambda loop, told: print("handled", told["message"]))
+
+        async def handler(event, context):
+            asyncio.get_running_loop().call_exception_handler({"message": "it"})
+        """,
+        None,
+    )
+
+    assert "handled it" in served.lines
+
+
 def test_loop_that_the_function_closes_is_replaced_with_a_warning(serve: Serve) -> None:
     """What belonged to it is lost: that is said, and the next invocation works."""
     served = serve(
@@ -427,7 +680,7 @@ def test_loop_is_left_behind_without_a_word_when_the_process_ends(serve: Serve) 
     assert "failed" not in served.stdout.replace("next event failed", "")
 
 
-@pytest.mark.timeout(60, method="thread")
+@pytest.mark.timeout(method="thread")
 def test_code_after_a_run_of_the_loop_is_interrupted_at_the_first_alarm() -> None:
     """A coroutine is asked to stop first; nobody asks one that has ended."""
     interrupt = Interrupt()

@@ -24,8 +24,8 @@ from lambda_ric.errors import (
 from lambda_ric.failures import Failure
 from lambda_ric.handlers import extend_import_path, load_handler
 from tests.conftest import Serve
-from tests.private_mounts import with_mounts
-from tests.reference import serve_on_awslambdaric
+from tests.support.private_mounts import with_mounts
+from tests.support.reference import serve_on_awslambdaric
 
 MODULES = {
     "app.py": "def handler(event, context): return 'app'\nclass Class:\n    def method(self): pass\nnumber = 5\n",

@@ -19,10 +19,10 @@ from lambda_ric import BackgroundTask, Outcome, after_response, wait_until
 from lambda_ric.hooks import Hooks
 from lambda_ric.testing import Invoked, invoke
 from tests.conftest import Serve
-from tests.fakes import reply
+from tests.support.fakes import reply
 
 # By a thread: the runtime interrupts with SIGALRM itself.
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 
 
 def run(handler: Callable[[Any, Any], Any], event: Any = None, **options: Any) -> Invoked:
@@ -264,7 +264,7 @@ def test_what_is_refused_is_left_as_it_was() -> None:
         def close(self) -> None:
             self.closed = True
 
-    socket = Socket()
+    socket: Any = Socket()
     with pytest.raises(TypeError):
         answer(lambda event, context: wait_until(socket))
 
@@ -273,14 +273,15 @@ def test_what_is_refused_is_left_as_it_was() -> None:
 
 def test_same_awaitable_is_handed_over_once() -> None:
     """Edge 18: deduplicated by identity."""
-    handles = []
+    handles: list[Any] = []
 
     async def handler(event: Any, context: Any) -> None:
         coroutine = sent_later("o-17")
         task = asyncio.create_task(sent_later("o-18"))
         future: concurrent.futures.Future[None] = concurrent.futures.Future()
         future.set_result(None)
-        handles.extend([wait_until(work) for work in (coroutine, task, future, coroutine, task, future)])
+        work: list[Any] = [coroutine, task, future]
+        handles.extend([wait_until(each) for each in work + work])
 
     tasks = run(handler).tasks
     assert handles[:3] == handles[3:] == tasks
@@ -509,7 +510,8 @@ def test_late_call_is_refused_and_its_coroutine_closed(used: bool) -> None:
 
     def leak() -> None:
         over.wait(20)
-        for work in (sent_later("o-17"), sent):
+        both: list[Any] = [sent_later("o-17"), sent]
+        for work in both:
             try:
                 wait_until(work)
             except RuntimeError as refused:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lambda_ric import __version__, protocol
 from lambda_ric.errors import ConnectionLostError, MalformedReplyError, RuntimeAPIError
-from lambda_ric.protocol import Call, Invocation, Reply, ReplyParser
+from lambda_ric.protocol import Call, Invocation
+from lambda_ric.replies import Reply, ReplyParser
 from lambda_ric.settings import Address
 
 MODEST = settings(deadline=None, max_examples=150, database=None)

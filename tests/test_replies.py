@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lambda_ric.protocol import MAX_RESPONSE_BYTES
+from lambda_ric.limits import MAX_RESPONSE
 from tests.conftest import Serve, Served
-from tests.fakes import ACCEPTED, Event, Intercept, Request, reply
+from tests.support.fakes import ACCEPTED, Event, Intercept, Request, reply
 
 # Succeeds for most events, fails for one.
 HANDLER = """
@@ -68,7 +68,7 @@ REFUSALS += [(413, "; it is larger than Lambda takes, and the caller was told so
 def test_refused_answer_is_logged_and_the_next_event_served(
     serve: Serve, event: str, name: str, status: int, meaning: str
 ) -> None:
-    """One line, no error after a response, the environment lives; AWS's runtime exits. Parity 46, 53."""
+    """One line, no error after a response, the environment lives; AWS's runtime exits. Parity 46, 53, 127."""
     served = serve(HANDLER, Event(event, request_id="r-1"), "good", intercept=first(name, reply(status, b"no")))
 
     assert asked(served) == ["next", name, "next", "response", "next"]
@@ -131,12 +131,12 @@ def test_response_over_the_limit_is_refused_and_the_next_event_served(serve: Ser
     """6,291,556 bytes pass, one more does not. Parity 46, 81."""
 
     def intercept(request: Request) -> bytes | None:
-        return reply(413, b"too large") if len(request.body) > MAX_RESPONSE_BYTES else None
+        return reply(413, b"too large") if len(request.body) > MAX_RESPONSE else None
 
     served = serve(
         "def handler(event, context): return b'x' * event",
-        MAX_RESPONSE_BYTES,
-        MAX_RESPONSE_BYTES + 1,
+        MAX_RESPONSE,
+        MAX_RESPONSE + 1,
         7,
         intercept=intercept,
     )

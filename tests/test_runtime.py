@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CLEAN_ENVIRONMENT, Serve
-from tests.fakes import Event, FakeRuntimeAPI, Request, reply
+from tests.support.fakes import Event, FakeRuntimeAPI, Request, reply
 
 
 def calls(api: FakeRuntimeAPI) -> list[str]:
@@ -437,3 +437,39 @@ def test_spans_of_an_invocation_are_written_before_the_next_poll(serve: Serve) -
         ("task", "work", "cancelled"),
         ("task", "work", "succeeded"),
     ]
+
+
+@pytest.mark.parametrize("when", ["at import", "in an on_startup hook", "in an asynchronous on_startup hook"])
+def test_context_variable_that_is_set_before_the_first_event_is_there_for_every_invocation(
+    serve: Serve, when: str
+) -> None:
+    """Frameworks keep clients in them; what a handler sets ends with its invocation."""
+    served = serve(
+        f"""
+        from contextvars import ContextVar
+        from lambda_ric import on_startup
+
+        client = ContextVar("client", default=None)
+        user = ContextVar("user", default=None)
+
+        if {when!r} == "at import":
+            client.set("connected")
+        elif {when!r} == "in an on_startup hook":
+            @on_startup
+            def connect():
+                client.set("connected")
+        else:
+            @on_startup
+            async def connect():
+                client.set("connected")
+
+        def handler(event, context):
+            before = user.get()
+            user.set(event)
+            return [client.get(), before]
+        """,
+        "alice",
+        "bob",
+    )
+
+    assert served.answers == [["connected", None]] * 2

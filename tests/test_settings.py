@@ -71,6 +71,10 @@ def test_address_is_written_as_the_host_header_wants_it() -> None:
 
 # The settings...
 
+QUEUE = "arn:aws:sqs:eu-west-1:123456789012:tasks.fifo"
+FUNCTION = "arn:aws-cn:lambda:cn-north-1:123456789012:function:shop:live"
+SOURCES = "ARNs of queues or functions, separated by commas, such as arn:aws:sqs:eu-west-1:123456789012:tasks"
+
 
 def test_empty_environment_gives_the_documented_defaults() -> None:
     """Defaults are a promise to users."""
@@ -80,13 +84,19 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "runtime_api": "",
         "handler": "",
         "task_root": "",
+        "memory_mb": 0,
         "snap_start": False,
+        "max_concurrency": 0,
+        "concurrency_mode": "",
+        "log_socket": "",
+        "detaches": False,
         "json_logs": False,
         "log_level": "",
         "telemetry_fd": None,
         "deadline_margin": 0.2,
         "soft_deadline": 0.4,
         "background_limit": None,
+        "replaces_interrupted": True,
         "max_threads": 16,
         "orphans": "warn",
         "children": "warn",
@@ -98,8 +108,11 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "invoke_mode": "buffered",
         "metrics_namespace": "",
         "error_causes": False,
+        "consume": True,
+        "task_sources": (),
+        "task_keys": (),
         "spans_fd": None,
-        "unknown": [],
+        "unknown": {},
     }
 
 
@@ -114,6 +127,8 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         ("LAMBDA_RIC_SOFT_DEADLINE_MS", "OFF", "soft_deadline", None),
         ("LAMBDA_RIC_BACKGROUND_LIMIT_MS", "1500", "background_limit", 1.5),
         ("LAMBDA_RIC_BACKGROUND_LIMIT_MS", "off", "background_limit", None),
+        ("LAMBDA_RIC_AFTER_TIMEOUT", "keep", "replaces_interrupted", False),
+        ("LAMBDA_RIC_AFTER_TIMEOUT", "Replace", "replaces_interrupted", True),
         ("LAMBDA_RIC_MAX_THREADS", "1", "max_threads", 1),
         ("LAMBDA_RIC_ORPHANS", "Adopt", "orphans", "adopt"),
         ("LAMBDA_RIC_CHILDREN", "terminate", "children", "terminate"),
@@ -127,6 +142,10 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         ("LAMBDA_RIC_INVOKE_MODE", "RESPONSE_STREAM", "invoke_mode", "response_stream"),
         ("LAMBDA_RIC_ERROR_CAUSES", "on", "error_causes", True),
         ("LAMBDA_RIC_METRICS_NAMESPACE", "shop/orders", "metrics_namespace", "shop/orders"),
+        ("LAMBDA_RIC_CONSUME", "off", "consume", False),
+        ("LAMBDA_RIC_TASK_SOURCES", f"{QUEUE}, {FUNCTION},", "task_sources", (QUEUE, FUNCTION)),
+        ("LAMBDA_RIC_TASK_KEY", "new, old", "task_keys", (b"new", b"old")),
+        ("LAMBDA_RIC_TASK_KEY", "clé", "task_keys", ("clé".encode(),)),
         ("LAMBDA_RIC_SPANS_FD", "7", "spans_fd", 7),
         ("_LAMBDA_TELEMETRY_LOG_FD", "62", "telemetry_fd", 62),
         ("_HANDLER", "app.handler", "handler", "app.handler"),
@@ -159,6 +178,11 @@ def test_setting_is_read_from_its_variable(variable: str, text: str, attribute: 
         ("LAMBDA_RIC_INVOKE_MODE", "stream", "buffered, response_stream"),
         ("LAMBDA_RIC_ERROR_CAUSES", "true", "on, off"),
         ("LAMBDA_RIC_METRICS_NAMESPACE", "my shop", "letters, digits and ._/#:-, 255 at most"),
+        ("LAMBDA_RIC_CONSUME", "no", "on, off"),
+        ("LAMBDA_RIC_TASK_SOURCES", "tasks", SOURCES),
+        ("LAMBDA_RIC_TASK_SOURCES", f"{QUEUE} {FUNCTION}", SOURCES),
+        ("LAMBDA_RIC_TASK_SOURCES", "https://sqs.eu-west-1.amazonaws.com/123456789012/tasks", SOURCES),
+        ("LAMBDA_RIC_TASK_SOURCES", "arn:aws:sqs:eu-west-1:123456789012:*", SOURCES),
         ("LAMBDA_RIC_SPANS_FD", "stdout", "a number from 0 to 2147483647"),
         ("_LAMBDA_TELEMETRY_LOG_FD", "none", "a number from 0 to 2147483647"),
     ],
@@ -173,6 +197,13 @@ def test_value_that_cannot_be_understood_is_shown_with_what_is_expected(
     assert str(refusal.value) == f"{variable}={text!r} is not understood: expected {expected}"
 
 
+def test_key_of_nothing_but_commas_is_an_error_and_not_the_end_of_signatures() -> None:
+    """Both of two secrets were not found, most likely; as ever, an empty variable is one that is not set."""
+    with pytest.raises(ConfigurationError, match="LAMBDA_RIC_TASK_KEY is not understood"):
+        Settings({"LAMBDA_RIC_TASK_KEY": " , "})
+    assert Settings({"LAMBDA_RIC_TASK_KEY": ""}).task_keys == ()
+
+
 def test_margin_moves_the_soft_deadline_along() -> None:
     """A handler is interrupted before the time of background work is over, unless the user says otherwise."""
     assert Settings({"LAMBDA_RIC_DEADLINE_MARGIN_MS": "1000"}).soft_deadline == 2.0
@@ -184,7 +215,9 @@ def test_unknown_variables_with_the_prefix_are_listed() -> None:
 
     settings = Settings({**known, "LAMBDA_RIC_MAX_THREAD": "1", "LAMBDA_RIC_A": "1"})
 
-    assert settings.unknown == ["LAMBDA_RIC_A", "LAMBDA_RIC_MAX_THREAD"]
+    assert list(settings.unknown) == ["LAMBDA_RIC_A", "LAMBDA_RIC_MAX_THREAD"]
+    assert settings.unknown["LAMBDA_RIC_MAX_THREAD"] == "did you mean LAMBDA_RIC_MAX_THREADS?"
+    assert settings.unknown["LAMBDA_RIC_A"].startswith("there are LAMBDA_RIC_")
 
 
 # ...and those of Lambda itself.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from lambda_ric.spans import Spans
 from tests.conftest import Serve, Served
-from tests.fakes import Event, Request
+from tests.support.fakes import Event, Request
 
 WORK = """
     import time
@@ -66,13 +67,62 @@ def test_every_piece_of_work_is_told(serve: Serve) -> None:
     assert [span[:2] for span in told[:3]] == [("first", "handler"), ("first", "continuation"), ("first", "hook")]
 
 
-def test_work_is_told_when_it_begins_too(serve: Serve) -> None:
+def test_work_is_told_when_it_begins_too(serve: Serve, tmp_path: Path) -> None:
     """A timeline shows what is running by its name; the start is that of the line that follows."""
-    _, lines = serve_with_lines(serve, WORK, None)
+    source = """
+        import pathlib, time
+        from lambda_ric import wait_until
+
+        def nap():
+            while not pathlib.Path("told").exists():
+                time.sleep(0.001)
+
+        def handler(event, context):
+            wait_until(nap)
+    """
+    lines = []
+
+    def read(read_end: int) -> None:
+        with open(read_end) as told:
+            for line in told:
+                lines.append(json.loads(line))
+                if lines[-1]["name"] == "nap":
+                    (tmp_path / "told").touch()
+
+    read_end, write_end = os.pipe()
+    reader = threading.Thread(target=read, args=(read_end,))
+    reader.start()
+    serve(source, None, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,))
+    os.close(write_end)
+    reader.join()
 
     (begun, ended) = [line for line in lines if line["name"] == "nap"]
     assert (begun["state"], begun["end"]) == ("running", None)
     assert (ended["state"], ended["start"]) == ("succeeded", begun["start"])
+
+
+def test_reason_of_a_failure_is_told(serve: Serve) -> None:
+    """A timeline shows why, not only that."""
+    _, spans = serve_with_spans(serve, WORK, None)
+
+    assert {span["name"]: span["reason"] for span in spans if "reason" in span} == {"fail": "ValueError: no"}
+
+
+def test_long_reason_is_cut(serve: Serve) -> None:
+    """A line that a pipe takes at once is not mixed with those of other threads."""
+    source = """
+        from lambda_ric import wait_until
+
+        def fail():
+            raise ValueError("\\N{GRINNING FACE}" * 5000)
+
+        def handler(event, context):
+            wait_until(fail)
+        """
+    _, spans = serve_with_spans(serve, source, None)
+
+    assert all(len(json.dumps(span)) < 4096 for span in spans)
+    assert [span["reason"][:13] for span in spans if "reason" in span] == ["ValueError: \N{GRINNING FACE}"]
 
 
 def test_handler_that_fails_is_told(serve: Serve) -> None:
@@ -97,22 +147,41 @@ def test_all_lines_of_an_invocation_are_written_before_the_next_poll(serve: Serv
     """The emulator reads them when the environment stands still."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
-    at_the_polls = []
+    at_the_polls: list[list[Any]] = []
 
     def look(request: Request) -> bytes | None:
         if request.name == "next":
             try:
-                at_the_polls.append(os.read(read_end, 1 << 16).count(b"\n"))
+                at_the_polls.append([json.loads(line) for line in os.read(read_end, 1 << 16).splitlines()])
             except BlockingIOError:
-                at_the_polls.append(0)
+                at_the_polls.append([])
         return None
 
     serve(WORK, 1, 2, env={"LAMBDA_RIC_SPANS_FD": str(write_end)}, pass_fds=(write_end,), intercept=look)
     os.close(write_end)
     os.close(read_end)
 
-    # Five pieces of work have ended, and four have begun: the handler is told of when it is over.
-    assert at_the_polls == [0, 9, 9]
+    assert [[line["state"] for line in lines].count("succeeded") for lines in at_the_polls] == [0, 4, 4]
+    assert [[line["state"] for line in lines].count("failed") for lines in at_the_polls] == [0, 1, 1]
+
+
+def test_task_that_has_ended_before_it_could_be_told_of_has_one_line(serve: Serve) -> None:
+    """Many small tasks must not take longer because somebody looks on; each is told of once it has ended."""
+    source = """
+        from lambda_ric import wait_until
+
+        def nothing():
+            pass
+
+        def handler(event, context):
+            for _ in range(200):
+                wait_until(nothing)
+        """
+    _, lines = serve_with_lines(serve, source, None)
+
+    states = [line["state"] for line in lines if line["name"] == "nothing"]
+    assert states.count("succeeded") == 200
+    assert states.count("running") < 200
 
 
 def test_reader_that_has_gone_does_not_disturb_the_loop(serve: Serve) -> None:
@@ -144,3 +213,17 @@ def test_name_of_a_task_may_have_any_characters(tmp_path: Path) -> None:
 def test_nothing_is_written_without_a_descriptor() -> None:
     """As in Lambda."""
     Spans(None).ended("id", "task", "name", "succeeded", 1.0, 2.5)
+
+
+def test_pieces_of_one_name_that_are_told_together_keep_their_kinds() -> None:
+    """A function can be a hook and be handed over."""
+    reading, writing = os.pipe()
+    spans = Spans(writing)
+    for kind in ("task", "hook"):
+        spans.ended("r", kind, "audit", "succeeded", 1.0, 2.0, keep=True)
+    spans.flush()
+    os.close(writing)
+    with open(reading, encoding="utf-8") as lines:
+        told = [json.loads(line) for line in lines]
+
+    assert [line["kind"] for line in told] == ["task", "hook"]

@@ -20,7 +20,7 @@ from lambda_ric.testing import invoke
 from tests.conftest import CLEAN_ENVIRONMENT
 
 # By a thread: the runtime interrupts with SIGALRM itself.
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 
 
 def test_response_is_what_the_caller_gets() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.fakes import Event
+from tests.support.fakes import Event
 
 
 def ids(served: Any, text: str) -> list[str]:
@@ -144,6 +144,34 @@ def test_exception_in_a_thread_is_logged_with_the_id_of_its_invocation(serve: Se
     assert len(served.posts) == 2
 
 
+def test_excepthook_of_the_function_belongs_to_the_invocation_of_the_thread(serve: Serve) -> None:
+    """Its records have the request id of the invocation that started the thread, not of the one being served."""
+    served = serve(
+        """
+        import logging, threading
+
+        next_event = threading.Event()
+        threading.excepthook = lambda args: logging.error("hooked %s", args.exc_type.__name__)
+
+        def work():
+            next_event.wait(20)
+            raise ValueError("no")
+
+        def handler(event, context):
+            if event == "start":
+                handler.thread = threading.Thread(target=work)
+                handler.thread.start()
+            else:
+                next_event.set()
+                handler.thread.join()
+        """,
+        "start",
+        "join",
+    )
+
+    assert ids(served, "hooked ValueError") == [served.api.events[0].request_id]
+
+
 def test_thread_that_exits_is_no_error(serve: Serve) -> None:
     """SystemExit ends a thread in silence, as always."""
     served = serve(
@@ -180,29 +208,32 @@ def test_excepthook_of_the_function_is_left_alone(serve: Serve) -> None:
     assert "hooked ValueError" in served.lines
 
 
-@pytest.mark.parametrize(
-    "started",
-    [
-        "threading.Thread(target=note)",
-        "threading.Timer(0, note)",
-        "Derived()",
-        "Overriding()",
-        "assigned()",
-        "started_in_vain()",
-        "threading.Thread(target=threading.Thread(target=note).run)",
-    ],
-)
-def test_thread_starts_with_the_context_of_the_code_that_starts_it(serve: Serve, started: str) -> None:
-    """As free-threaded 3.14 does by itself; whatever kind of thread it is."""
+KINDS_OF_THREADS = [
+    "threading.Thread(target=note)",
+    "threading.Timer(0, note)",
+    "Derived()",
+    "Overriding()",
+    "assigned()",
+    "started_in_vain()",
+    "threading.Thread(target=threading.Thread(target=note).run)",
+]
+
+
+@pytest.mark.parametrize("thread", KINDS_OF_THREADS)
+def test_thread_belongs_to_the_invocation_and_has_its_own_variables(serve: Serve, thread: str) -> None:
+    """Whatever kind of thread it is: work can be handed over from it, and it shares no value with its starter."""
     served = serve(
         f"""
-        import threading
+        import logging, threading
         from contextvars import ContextVar
+        from lambda_ric import wait_until
 
         variable = ContextVar("variable", default="unset")
         seen = []
 
         def note():
+            logging.error("noted")
+            wait_until(print, "handed over")
             seen.append(variable.get())
             variable.set("changed by the thread")
 
@@ -235,7 +266,7 @@ def test_thread_starts_with_the_context_of_the_code_that_starts_it(serve: Serve,
 
         def handler(event, context):
             variable.set(event)
-            thread = {started}
+            thread = {thread}
             thread.start()
             thread.join()
             return [*seen, variable.get()]
@@ -243,11 +274,138 @@ def test_thread_starts_with_the_context_of_the_code_that_starts_it(serve: Serve,
         "set",
     )
 
-    assert served.answers == [["set", "set"]]
+    assert served.answers == [["unset", "set"]]
+    assert ids(served, "noted") == [served.api.events[0].request_id]
+    assert "handed over" in served.lines
 
 
-def test_thread_started_before_any_invocation_belongs_to_none(serve: Serve) -> None:
-    """What was started at import logs without a request id."""
+ELSEWHERE = {
+    "thread": "in_thread(threading.Thread(target=note))",
+    "timer": "in_thread(threading.Timer(0, note))",
+    "pool": "pool.submit(note).result()",
+    "map of a pool": "list(pool.map(lambda _: note(), [1]))",
+    "executor of the loop": "run(loop().run_in_executor(None, note))",
+    "executor given to the loop": "run(loop().run_in_executor(pool, note))",
+    "pool of multiprocessing": "multiprocessing.pool.ThreadPool(1).apply(note)",
+    "module _thread": "with_thread_module()",
+    "work after the response": "wait_until(note)",
+    "asynchronous work after the response": "wait_until(note_async)",
+    "coroutine after the response": "wait_until(note_async())",
+    "task after the response": "wait_until(registered)",
+}
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_decimal_context_is_changed_for_nobody_else(serve: Serve, elsewhere: str) -> None:
+    """Python's documentation of decimal, *Working with threads*: each thread has its own."""
+    served = serve(
+        f"""
+        import _thread, asyncio, multiprocessing.pool, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from decimal import Decimal, getcontext
+        from lambda_ric import task, wait_until
+
+        Decimal(1) / 3  # most modules do something of the kind at import: now there is a context to share
+        pool = ThreadPoolExecutor(1)
+        loop = asyncio.get_event_loop
+
+        def note():
+            getcontext().prec = 3
+
+        async def note_async():
+            note()
+
+        @task
+        def registered():
+            note()
+
+        def in_thread(thread):
+            thread.start()
+            thread.join()
+
+        def run(future):
+            loop().run_until_complete(future)
+
+        def with_thread_module():
+            done = threading.Event()
+            _thread.start_new_thread(lambda: (note(), done.set()), ())
+            done.wait()
+
+        def digits():
+            return len(str(Decimal(1) / 7)) - 2
+
+        def handler(event, context):
+            before = digits()
+            {elsewhere}
+            wait_until(lambda: print("digits", digits()))
+            return [before, digits()]
+        """,
+        None,
+        None,
+    )
+
+    assert served.answers == [[28, 28]] * 2
+    assert [line for line in served.lines if "digits" in line] == ["digits 28"] * 2
+
+
+def test_work_keeps_the_decimal_context_of_the_hand_over(serve: Serve) -> None:
+    """Like every other variable: a copy of what it was at that moment."""
+    served = serve(
+        """
+        from decimal import Decimal, getcontext, localcontext
+        from lambda_ric import wait_until
+
+        def work():
+            print("work", Decimal(1) / 7)
+
+        async def work_async():
+            work()
+
+        def handler(event, context):
+            with localcontext() as rounding:
+                rounding.prec = 5
+                wait_until(work)
+                wait_until(work_async)
+                rounding.prec = 9
+        """,
+        None,
+    )
+
+    assert [line for line in served.lines if "work" in line][:2] == ["work 0.14286"] * 2
+
+
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "ThreadPool"])
+def test_what_the_initializer_of_a_pool_sets_is_there_for_its_work(serve: Serve, pool: str) -> None:
+    """A connection for each thread is made in this way; and what one piece of work sets, the next one finds."""
+    served = serve(
+        f"""
+        import logging
+        from concurrent.futures import ThreadPoolExecutor
+        from contextvars import ContextVar
+        from multiprocessing.pool import ThreadPool
+
+        session = ContextVar("session")
+        counted = ContextVar("counted", default=0)
+        pools = []
+
+        def work():
+            counted.set(counted.get() + 1)
+            return [session.get(), counted.get()]
+
+        def handler(event, context):
+            if not pools:
+                pools.append({pool}(1, initializer=session.set, initargs=("connected",)))
+            return pools[0].submit(work).result() if {pool!r} == "ThreadPoolExecutor" else pools[0].apply(work)
+        """,
+        None,
+        None,
+    )
+
+    assert served.answers == [["connected", 1], ["connected", 2]]
+
+
+def test_thread_started_before_any_invocation_works_for_the_one_that_is_served(serve: Serve) -> None:
+    """What was started at import belongs to none itself."""
     served = serve(
         """
         import logging, threading
@@ -269,7 +427,7 @@ def test_thread_started_before_any_invocation_belongs_to_none(serve: Serve) -> N
         None,
     )
 
-    assert ids(served, "standing by") == [""]
+    assert ids(served, "standing by") == [served.api.events[0].request_id]
 
 
 def test_trace_id_of_the_environment_is_the_invocations_during_its_background_work(serve: Serve) -> None:
@@ -296,88 +454,3 @@ def test_trace_id_of_the_environment_is_the_invocations_during_its_background_wo
     assert served.answers == ["Root=1-1;Sampled=1", None, "Root=1-3;Sampled=1"]
     printed = [line for line in served.lines if line[:1] in "123"]
     assert printed == ["1 Root=1-1;Sampled=1", "2 None", "3 Root=1-3;Sampled=1"]
-
-
-# Threads that are left behind...
-
-LEFT = "is still at work"
-
-
-def test_thread_that_is_left_at_work_is_named_with_the_line_that_started_it(serve: Serve) -> None:
-    """Once: it belongs to the invocation that started it."""
-    served = serve(
-        """
-        import threading, time
-
-        def handler(event, context):
-            if event:
-                threading.Thread(target=time.sleep, args=(30,), name="mailer", daemon=True).start()
-        """,
-        True,
-        False,
-    )
-
-    (line,) = [line for line in served.lines if LEFT in line]
-    assert "thread mailer, started at" in line
-    assert "app.py:6" in line
-    assert served.api.events[0].request_id in line
-
-
-@pytest.mark.parametrize("work", ["wait_long", "time.sleep"])
-def test_work_left_in_a_pool_is_named_too(serve: Serve, work: str) -> None:
-    """By the line that made the pool's thread."""
-    served = serve(
-        f"""
-        import threading, time
-        from concurrent.futures import ThreadPoolExecutor
-        pool = ThreadPoolExecutor(1)
-
-        def wait_long(seconds):
-            time.sleep(seconds)
-
-        def handler(event, context):
-            future = pool.submit({work}, 1)
-            while not future.running():
-                time.sleep(0.001)
-        """,
-        None,
-    )
-
-    (line,) = [line for line in served.lines if LEFT in line]
-    assert "app.py:10" in line
-
-
-NOT_LEFT = {
-    "idle pool": """
-        from concurrent.futures import ThreadPoolExecutor
-        pool = ThreadPoolExecutor(1)
-        def handler(event, context): pool.submit(len, "").result()
-        """,
-    "idle pool of the event loop": """
-        import asyncio
-        async def handler(event, context): await asyncio.to_thread(len, "")
-        """,
-    "waits for work": """
-        import queue, threading
-        work = queue.Queue()
-        def handler(event, context): threading.Thread(target=work.get, daemon=True).start()
-        """,
-    "of the module": """
-        import threading, time
-        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
-        def handler(event, context): pass
-        """,
-    "has ended": """
-        import threading
-        def handler(event, context):
-            thread = threading.Thread(target=len, args=("",))
-            thread.start()
-            thread.join()
-        """,
-}
-
-
-@pytest.mark.parametrize("source", NOT_LEFT.values(), ids=NOT_LEFT)
-def test_thread_that_waits_for_work_or_is_no_invocations_is_not_named(serve: Serve, source: str) -> None:
-    """Every environment has some."""
-    assert LEFT not in serve(source, None, None).stdout

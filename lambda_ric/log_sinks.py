@@ -9,13 +9,11 @@ its streams may end the loop: what cannot be written goes to descriptor 2.
 from __future__ import annotations
 
 import io
-import logging
 import os
 import select
 import sys
 import threading
 import time
-import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,21 +37,35 @@ def sink_for(descriptor: int | None, error_frame: int) -> StreamSink | FrameSink
 class StreamSink:
     """Writes to whatever `sys.stdout` is at that moment."""
 
+    def __init__(self) -> None:
+        self.stream: LineStream | None = None
+        """Where the runtime's own events go, whatever `sys.stdout` becomes."""
+
+    def log_own(self, text: str, frame_type: bytes | None = None) -> None:
+        """Write *text*, an event of the runtime's own, also while the function has put another stream in place."""
+        if self.stream is not None:
+            try:
+                self.stream.write_event(_as_event(text))
+                return
+            except Exception:
+                pass  # the function has closed or detached it
+        self.log_event(text)
+
     def log(self, msg: str, frame_type: bytes | None = None) -> None:
         """Write *msg* as it is, as `print` would."""
         try:
             sys.stdout.write(msg)
         except Exception:  # the function closed its stdout, or put something else in its place
-            _last_resort(msg)
+            last_resort(msg)
 
     def log_event(self, text: str, frame_type: bytes | None = None) -> None:
         """Write *text* as one event of its own."""
-        event = text.rstrip("\n").replace("\n", "\r") + "\n"
+        event = _as_event(text)
         if isinstance(sys.stdout, LineStream):
             try:
                 sys.stdout.write_event(event)
             except Exception:
-                _last_resort(event)
+                last_resort(event)
         else:
             self.log(event)
 
@@ -85,9 +97,10 @@ class FrameSink:
             with self._lock:
                 _write(self._descriptor, kind + len(text).to_bytes(4, "big") + microseconds.to_bytes(8, "big") + text)
         except OSError:
-            _last_resort(msg)
+            last_resort(msg)
 
     log_event = log
+    log_own = log
 
     def log_error(self, message_lines: Iterable[str]) -> None:
         """Write *message_lines* as one frame."""
@@ -107,7 +120,7 @@ class LineStream(io.TextIOBase):
     """
 
     encoding = "utf-8"
-    errors = "backslashreplace"
+    errors: str | None = "backslashreplace"
 
     def __init__(self, stream: TextIO, frames: FrameSink | None) -> None:
         self._stream = stream
@@ -118,7 +131,8 @@ class LineStream(io.TextIOBase):
         # The thread whose line has been written up to somewhere in its middle, because it asked for that.
         self._unfinished: int | None = None
         # Whether anything may have to be written before a freeze: asked between every answer and the next poll.
-        self.held_back = self._buffer_is_known = False
+        self.held_back: bool = False
+        self._buffer_is_known = False
         # Re-entrant: a signal handler of the function's may print.
         self._lock = threading.RLock()
 
@@ -159,6 +173,10 @@ class LineStream(io.TextIOBase):
                     self._put("\n", self._unfinished)
         self._stream.flush()
         self.held_back = self._buffer_is_known
+
+    def end_lines_of(self, invocation: object) -> None:
+        """Write what *invocation* has not completed: here there is one at a time."""
+        self.end_lines()
 
     def _take(self, thread: int) -> str:
         return "".join(self._held.pop(thread, ()))
@@ -212,6 +230,10 @@ class LineStream(io.TextIOBase):
         return getattr(self._stream, name)
 
 
+def _as_event(text: str) -> str:
+    return text.rstrip("\n").replace("\n", "\r") + "\n"
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
@@ -228,20 +250,9 @@ def _write(descriptor: int, data: bytes) -> None:
             writable.poll()
 
 
-def _last_resort(text: str) -> None:
+def last_resort(text: str) -> None:
+    """Write *text* to descriptor 2, whatever became of the streams."""
     try:
         _write(2, _encoded(text))
     except OSError:
         pass  # there is no place left to write to
-
-
-def tell(logger: logging.Logger, level: int, message: str, *args: object, exc_info: Any = None) -> None:
-    """Log; whatever the function's own handlers and filters raise, work goes on."""
-    try:
-        logger.log(level, message, *args, exc_info=exc_info, stacklevel=2)
-    except Exception:
-        text = f"{message % args}\n{traceback.format_exc()}"
-        try:
-            sys.stderr.write(text)
-        except Exception:  # replaced as well
-            _last_resort(text)

@@ -12,9 +12,9 @@ import signal
 import sys
 import time
 
-from .streams import tell
+from lambda_ric.failures import tell
 
-log = logging.getLogger("lambda_ric.children")
+log: logging.Logger = logging.getLogger("lambda_ric.children")
 
 
 class Children:
@@ -47,6 +47,49 @@ class Children:
                     pid,
                     command,
                 )
+
+
+def end_all(since: float) -> None:
+    """
+    Kill the children that were started *since*, in seconds since boot, and all that these have started.
+
+    Python's own helpers end by themselves, and tidy up.
+    """
+    parents: dict[int, int] = {}
+    started_at: dict[int, float] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if entry.isdigit():
+            try:
+                fields = _read(f"/proc/{entry}/stat").rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile
+            parents[int(entry)] = int(fields[1])
+            started_at[int(entry)] = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    # The clock of /proc has ticks of 10 ms.
+    children = [pid for pid, parent in parents.items() if parent == os.getpid() and started_at[pid] > since - 0.01]
+    found = list(children)
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    _send(signal.SIGKILL, [pid for pid in found if not _is_helper(pid)])
+    until = time.monotonic() + _REAPING_TIME
+    while children and time.monotonic() < until:
+        children = [pid for pid in children if not _is_helper(pid) and not _is_reaped(pid)]
+        if children:
+            time.sleep(_A_MOMENT)
+
+
+def _is_helper(pid: int) -> bool:
+    try:
+        return any(helper in _read(f"/proc/{pid}/cmdline") for helper in _HELPERS)
+    except OSError:
+        return False
+
+
+def _is_reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def _running() -> dict[tuple[int, str], str]:
@@ -109,6 +152,8 @@ def _has_ended(pid: int) -> bool:
 # Only look: the exit status is for the code that started the child.
 _LOOK = getattr(os, "WEXITED", 0) | os.WNOHANG | getattr(os, "WNOWAIT", 0)
 _LONGEST = 200
+# Seconds for the system to end what was killed, so that nobody inherits it.
+_REAPING_TIME = 0.1
 _A_MOMENT = 0.001
 # Python's own, which stay for good.
 _HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
