@@ -4,14 +4,13 @@ One function on this machine: invocations find an environment, or wait their tur
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
+import os
 import socket
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,20 +19,28 @@ import anyio
 from anyio.abc import TaskGroup
 
 from lambda_ric.errors import ConfigurationError
-from lambda_ric.protocol import MAX_RESPONSE_BYTES
+from lambda_ric.limits import MAX_EVENT
 
-from .changes import SourceFiles
-from .confinement import Confinement
-from .environment import Environment
-from .function import Function
-from .guard import Guard
-from .invocation import Answer, EmulatorError, Invocation, ThrottledError
-from .lines import LogLine
-from .managed import ManagedEnvironment
-from .observer import LogObserver, Observer, Observers
+from .environment.confinement import Confinement
+from .environment.guard import Guard
+from .environment.host import Host
+from .environment.managed import ManagedEnvironment
+from .environment.ordinary import OrdinaryEnvironment
+from .environment.profiler import Profiler
+from .event.invocation import Answer, Invocation
+from .event.log_line import LogLine
+from .event.observer import LogObserver, Observer, Observers
+from .event.refusals import EmulatorError, ThrottledError
+from .function.changes import SourceFiles
+from .function.function import QUEUED, Function
+from .slots import Slot, Slots
 
-# The event has the limit of the response.
-MAX_EVENT_BYTES = MAX_RESPONSE_BYTES
+AnyEnvironment = ManagedEnvironment | OrdinaryEnvironment
+
+_SHARED_PORTS = (
+    "the init of environment {} failed while another environment lives. All of them share the ports of this machine,"
+    " which on Lambda each has for itself: with a fixed port, use --private-network, or --concurrency 1 --queue"
+)
 
 
 class Emulator:
@@ -45,9 +52,11 @@ class Emulator:
     *command* starts any other runtime instead of our own. *on_log* is called
     with each line that the function or the platform writes, as it comes. With
     *queue*, `submit` lets an invocation wait instead of throttling it. With
-    *reload*, an event finds the files of the task root as they are then. An
-    environment that was idle for *idle_timeout* seconds is shut down. Anything
-    else is a field of `Function`.
+    *reload*, an event finds the code of the task root as it is then, and what
+    matches the patterns of *reload_include*. An environment that was idle for
+    *idle_timeout* seconds is shut down. Runtimes read from the
+    descriptor *terminal*, by default from nothing. A flame graph of each invocation
+    becomes the file *profile*. Anything else is a field of `Function`.
 
     Raises:
         ConfigurationError: What Lambda, or this machine, would not accept.
@@ -70,10 +79,13 @@ class Emulator:
         queue: bool = False,
         idle_timeout: float = math.inf,
         reload: bool = False,
+        reload_include: Sequence[str] = (),
         observers: Sequence[Observer] = (),
+        terminal: int | None = None,
+        profile: str | Path | None = None,
         **function: Any,
     ) -> None:
-        self.function = Function(
+        self.function: Function = Function(
             handler=handler,
             command=tuple(command or ()),
             task_root=Path(task_root),
@@ -90,20 +102,30 @@ class Emulator:
         self.concurrency = concurrency
         self._queue = queue
         self._freeze = freeze
-        self._idle_timeout = idle_timeout
+        self._terminal = terminal
+        if profile is not None and (self.function.max_concurrency or self.function.only_api):
+            raise ConfigurationError("a profile is one of an ordinary environment, which the emulator has started")
+        self._profiler = Profiler(Path(profile)) if profile is not None else None
+        # A debugger has one port, and so one environment that lives, however quickly a reload makes the next one.
+        self._places: AbstractAsyncContextManager[object] = anyio.Lock() if self.function.debug_port else nullcontext()
         self._clock = clock
-        self.observers = Observers(*([LogObserver(on_log)] if on_log else []), *observers)
-        self._sources = SourceFiles(self.function.task_root) if reload else None
+        self.observers: Observers = Observers(*([LogObserver(on_log)] if on_log else []), *observers)
+        self._sources = SourceFiles(self.function.task_root, self._code(reload_include)) if reload else None
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
-        self._guard: Guard | None = None
-        self._idle: list[_Slot] = []
-        self._waiting: deque[Invocation] = deque()
+        self._host: Host | None = None
+        per_environment = self.function.max_concurrency or 1
+        self._slots = Slots(concurrency * per_environment, per_environment, idle_timeout, self._start)
         self._unfinished: set[Invocation] = set()
         self._scopes: set[anyio.CancelScope] = set()
-        self._busy = 0
+        self._alive: list[AnyEnvironment] = []
         self._environments = 0
-        self._generation = 0
+
+    def _code(self, include: Sequence[str]) -> list[str]:
+        """Return the patterns of files that count as code: those of *include*, and what the command names."""
+        root = self.function.task_root
+        named = [os.path.normpath(word) for word in self.function.command if (root / word).is_file()]
+        return [*include, *(name for name in named if not os.path.isabs(name))]
 
     async def __aenter__(self) -> Self:
         Confinement.check(self.function)
@@ -112,20 +134,30 @@ class Emulator:
         async with AsyncExitStack() as stack:
             guard = Guard()
             stack.callback(guard.close)
+            await guard.ready()
+            if self.function.private_network:
+                try:
+                    await guard.check_own_network()
+                except OSError as exc:
+                    text = f"a private network needs network namespaces, which this machine denies: {exc.strerror}"
+                    raise ConfigurationError(text) from exc
             stack.callback(self._cut_short)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(self._stop)
             self._stack = stack.pop_all()
-        self._guard, self._tasks = guard, tasks
+        self._host = Host(
+            self.function, guard, self.observers, self._clock, self._freeze, self._terminal, self._profiler
+        )
+        self._tasks = tasks
         if self.function.only_api or self.function.snapstart:  # a debugger, or a snapshot, comes before any event
-            self._busy += 1
-            tasks.start_soon(self._live, None, self._slots())
+            self._slots.place(None)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._tasks = None
+        self._host = self._tasks = None
+        self._slots.close()
         # The task group does not see the body's exception, which so is not wrapped in a group.
         await self._stack.aclose()
 
@@ -165,48 +197,39 @@ class Emulator:
         if self._tasks is None:
             raise EmulatorError("the emulator is not open: use it with `async with`")
         invocation.on_change = self.observers.changed
-        if self._sources is not None and self._sources.changed():
-            if self._scopes:
-                self.observers.note("reload", "the files have changed: new environments will have the new code")
+        changed = self._sources.changed() if self._sources is not None else []
+        if changed:
+            if self._alive:
+                self.observers.note("reload", f"{_some(changed)} changed: new environments will have the new code")
             self.reload()
-        if self._busy < self.concurrency * (self.function.max_concurrency or 1):
-            self._unfinished.add(invocation)
-            self._begin(self._tasks, invocation)
-        elif queue:
-            self._unfinished.add(invocation)
-            self._waiting.append(invocation)
+        if self._slots.all_busy and not queue:
+            raise self._throttled(invocation)
+        self._unfinished.add(invocation)
+        if self._slots.all_busy:
+            self._slots.wait(invocation)
         else:
-            text = f"every environment is at work, and the concurrency is {self.concurrency}"
-            # What waits in a queue comes again, and the queue tells of it.
-            if invocation.source not in ("event", "sqs"):
-                self.observers.note("throttle", text, invocation)
-            raise ThrottledError(text)
+            self._slots.place(invocation)
 
-    def _begin(self, tasks: TaskGroup, invocation: Invocation) -> None:
-        self._busy += 1
-        if self._idle:
-            self._idle.pop().give(invocation)
-        else:
-            tasks.start_soon(self._live, invocation, self._slots())
+    def _throttled(self, invocation: Invocation) -> ThrottledError:
+        text = f"every environment is at work, and the concurrency is {self.concurrency}"
+        # What waits in a queue comes again, and the queue tells of it.
+        if invocation.source not in QUEUED:
+            self.observers.note("throttle", text, invocation)
+        return ThrottledError(text)
 
     def reload(self) -> None:
         """Let no environment of before take another event; what runs is finished there."""
-        self._generation += 1
-        for slot in list(self._idle):
-            self._retire(slot)
+        self._slots.renew()
 
     # ...and the life of an environment.
 
-    def _slots(self) -> list[_Slot]:
-        """Return the slots of one more environment; all but the first may be given events at once."""
-        first, *others = [_Slot(self._generation) for _ in range(self.function.max_concurrency or 1)]
-        self._idle += others
-        return [first, *others]
+    def _start(self, slots: list[Slot], invocation: Invocation | None) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(self._live, slots, invocation)
 
-    async def _live(self, invocation: Invocation | None, slots: Sequence[_Slot]) -> None:
-        if self._tasks is None:  # closed before this began
+    async def _live(self, slots: list[Slot], invocation: Invocation | None) -> None:
+        if self._host is None:  # closed before this began
             return
-        first, *others = slots
         self._environments += 1
         number = self._environments
         self.observers.note("environment", f"environment {number} starts")
@@ -214,110 +237,74 @@ class Emulator:
         self._scopes.add(scope)
         # Shielded, or the servers and pipes would be gone before the processes can be shut down.
         with anyio.CancelScope(shield=True):
-            async with self._environment(number) as environment:
+            async with self._places, self._environment(self._host, number) as environment:
                 with scope:
-                    async with anyio.create_task_group() as tasks:
-                        for slot in others:
-                            tasks.start_soon(self._serve_as_given, environment, slot)
-                        if invocation is None:
-                            await environment.init()
-                            invocation = await self._next(first)
-                        await self._serve(environment, first, invocation)
+                    await self._serve(environment, slots, invocation)
                 self._scopes.discard(scope)
                 await environment.shut_down()
         self.observers.note("environment", f"environment {number} has ended")
 
-    async def _serve(self, environment: Environment, slot: _Slot, invocation: Invocation | None) -> None:
-        """Run one invocation after the other, beginning with *invocation*."""
-        while invocation is not None:
-            await environment.run(invocation)
-            self._unfinished.discard(invocation)
-            invocation = await self._next(slot)
+    async def _serve(self, environment: AnyEnvironment, slots: list[Slot], invocation: Invocation | None) -> None:
+        first, *others = slots
+        async with anyio.create_task_group() as tasks:
+            for slot in slots:
+                slot.healthy = lambda: environment.healthy
+            for slot in others:
+                tasks.start_soon(self._serve_slot, environment, slot, None)
+            if invocation is None:
+                await environment.init()
+                invocation = await self._slots.next(first)
+                if invocation is None:
+                    return
+            await self._serve_slot(environment, first, invocation)
 
-    async def _serve_as_given(self, environment: Environment, slot: _Slot) -> None:
-        await self._serve(environment, slot, await self._given(slot))
+    async def _serve_slot(self, environment: AnyEnvironment, slot: Slot, invocation: Invocation | None) -> None:
+        """Run one invocation after the other, beginning with *invocation* or, without, what is given."""
+        current = invocation or await self._slots.given(slot)
+        while current is not None:
+            await environment.run(current)
+            self._unfinished.discard(current)
+            shared = not self.function.private_network
+            if environment.init_failure is not None and shared and self._others_live(environment):
+                self.observers.note("init", _SHARED_PORTS.format(environment.number), current)
+            current = await self._slots.next(slot)
 
-    async def _next(self, slot: _Slot) -> Invocation | None:
-        """Wait for what the environment in *slot* is to do next; None says that there will be nothing."""
-        current = slot.generation == self._generation
-        if self._waiting and current:
-            return self._waiting.popleft()
-        self._busy -= 1
-        if self._waiting and self._tasks is not None:
-            self._begin(self._tasks, self._waiting.popleft())
-        if not current:
-            return None
-        self._idle.append(slot)
-        return await self._given(slot)
-
-    async def _given(self, slot: _Slot) -> Invocation | None:
-        timer = None
-        if self._idle_timeout < math.inf:
-            timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._retire, slot)
-        taken = await slot.taken()
-        if timer is not None:
-            timer.cancel()
-        return taken
+    def _others_live(self, environment: AnyEnvironment) -> bool:
+        return any(other.healthy for other in self._alive if other is not environment)
 
     @asynccontextmanager
-    async def _environment(self, number: int) -> AsyncIterator[Environment]:
-        assert self._guard is not None
-        kind = ManagedEnvironment if self.function.max_concurrency else Environment
+    async def _environment(self, host: Host, number: int) -> AsyncIterator[AnyEnvironment]:
         with ExitStack() as resources:
             confinement = Confinement(self.function)
             resources.callback(confinement.close)
             async with anyio.create_task_group() as tasks:
-                environment = kind(
-                    self.function,
-                    number,
-                    self._guard,
-                    confinement,
-                    tasks,
-                    freeze=self._freeze,
-                    another_waits=lambda: bool(self._waiting),
-                    clock=self._clock,
-                    observer=self.observers,
-                )
+                if self.function.max_concurrency:
+                    environment: AnyEnvironment = ManagedEnvironment(host, number, confinement, tasks)
+                else:
+                    waits = lambda: self._slots.another_waits  # noqa: E731
+                    environment = OrdinaryEnvironment(host, number, confinement, tasks, waits)
                 resources.callback(environment.close)
+                self._alive.append(environment)
                 try:
                     yield environment
                 finally:
+                    self._alive.remove(environment)
                     environment.kill()
                     tasks.cancel_scope.cancel()
-
-    def _retire(self, slot: _Slot) -> None:
-        if slot in self._idle:
-            self._idle.remove(slot)
-            slot.give(None)
 
     def _stop(self) -> None:
         for scope in self._scopes:
             scope.cancel()
 
     def _cut_short(self) -> None:
-        self._guard = self._tasks = None
         for invocation in self._unfinished:
             invocation.cut_short()
 
 
-class _Slot:
-    """The place of one environment in the row of those that wait for an event."""
-
-    def __init__(self, generation: int) -> None:
-        self.generation = generation
-        self._moved = asyncio.Event()
-        self._invocation: Invocation | None = None
-
-    def give(self, invocation: Invocation | None) -> None:
-        """Wake the environment with *invocation*; with None it has to end."""
-        self._invocation = invocation
-        self._moved.set()
-
-    async def taken(self) -> Invocation | None:
-        """Wait for what is given."""
-        await self._moved.wait()
-        self._moved.clear()
-        return self._invocation
+def _some(names: Sequence[str]) -> str:
+    """Name a few of *names*."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more + (" have" if len(names) > 1 else " has")
 
 
 def _check_port(port: int) -> None:
@@ -339,6 +326,6 @@ def _encode(event: Any) -> bytes:
             encoded = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"the event cannot be written as JSON: {exc}") from exc
-    if len(encoded) > MAX_EVENT_BYTES:
-        raise ConfigurationError(f"the event has {len(encoded)} bytes, and Lambda takes {MAX_EVENT_BYTES}")
+    if len(encoded) > MAX_EVENT:
+        raise ConfigurationError(f"the event has {len(encoded)} bytes, and Lambda takes {MAX_EVENT}")
     return encoded

@@ -63,13 +63,13 @@ int main(void) {
 
     connect_to(getenv("AWS_LAMBDA_RUNTIME_API"));
     for (;;) {
-        char *event = exchange("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: api\r\n\r\n");
+        char *event = exchange("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         snprintf(answer, sizeof answer, "{\"compiled\":%s}", event);
         snprintf(id, sizeof id, "%.*s", 36, header("Lambda-Runtime-Aws-Request-Id"));
         fprintf(stderr, "got %s\n", id);
         snprintf(request, sizeof request,
                  "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\n"
-                 "Host: api\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                 "Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                  id, strlen(answer), answer);
         exchange(request);
     }

@@ -1,0 +1,1 @@
+"""What callers reach, and what calls by itself: the Invoke API, the function URL, the page, queues."""

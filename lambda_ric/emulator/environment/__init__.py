@@ -1,0 +1,1 @@
+"""One environment: its phases, its processes, and what they write."""
