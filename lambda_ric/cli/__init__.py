@@ -18,7 +18,7 @@ from typing import NoReturn
 from lambda_ric.errors import ConfigurationError
 from lambda_ric.version import __version__
 
-from . import dev, invoke
+from . import bootstrap, build, deploy, dev, doctor, invoke, new
 from .output import LogHandler, write
 
 
@@ -50,9 +50,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="lambda-ric", description="Runs and looks into Lambda functions on this machine.")
+    parser = _Parser(prog="lambda-ric", description="Runs, looks into and packs Lambda functions.")
     parser.add_argument("--version", action="version", version=f"lambda-ric {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    dev.add_to(commands)
-    invoke.add_to(commands)
+    for command in (new, invoke, dev, build, deploy, bootstrap, doctor):
+        command.add_to(commands)
     return parser

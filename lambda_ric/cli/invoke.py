@@ -10,14 +10,12 @@ from typing import Any
 
 import anyio
 
-from lambda_ric.emulator import Emulator, Invocation, timeline
-from lambda_ric.emulator.emulator import MAX_EVENT_BYTES
-from lambda_ric.emulator.examples import example, names
-from lambda_ric.emulator.timeline import GLYPHS
+from lambda_ric.emulator import GLYPHS, Emulator, Invocation, Span, example, example_names, timeline
 from lambda_ric.errors import ConfigurationError
+from lambda_ric.limits import MAX_EVENT
 
 from .options import add_function_options, json_text, read, variables
-from .output import can_show, decode, print_json, print_response, show_line, write
+from .output import Notes, can_show, decode, print_json, print_response, show_line, write
 from .remote import invoke_remotely
 from .signals import exit_code, until_signal
 
@@ -32,7 +30,8 @@ def add_to(commands: Any) -> None:
         "after the response, freezes and ends it. The response goes to stdout; the logs and a timeline go to "
         "stderr. With --endpoint the event goes to a function that runs already. COMMAND is any other runtime.",
         epilog="Exit code: 0 success; 1 the invocation failed, with an error, at its deadline or by the end "
-        "of its process, be it after the response; 2 the command line cannot be understood. Of this "
+        "of its process, be it after the response, or work after the response was lost: it failed, was cut off or "
+        "dropped, or is unconfirmed; 2 the command line cannot be understood. Of this "
         "environment the function gets PATH, LANG, PYTHONPATH and the AWS region. Everything else, "
         "credentials above all, reaches it by --env and --env-file only.",
     )
@@ -46,7 +45,9 @@ def add_to(commands: Any) -> None:
     event = invoke.add_mutually_exclusive_group()
     event.add_argument("--data", metavar="JSON", help="the event (default: {})")
     event.add_argument("--data-file", metavar="F", help="a file that holds the event; - reads standard input")
-    event.add_argument("--example", metavar="NAME", help=f"a realistic event that is shipped: {', '.join(names())}")
+    event.add_argument(
+        "--example", metavar="NAME", help=f"a realistic event that is shipped: {', '.join(example_names())}"
+    )
     add("--stream", action="store_true", help="take the response as it comes, and write it so")
     add("--endpoint", metavar="URL", help="send the event there, to `lambda-ric dev` say; nothing is started")
     add_function_options(invoke)
@@ -75,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
         environment=variables(options),
         freeze=options.freeze,
         on_log=show_line,
+        profile=options.profile,
+        observers=[Notes("debug", "profile")],
     )
     return anyio.run(_invoke_once, emulator, event, options)
 
@@ -101,7 +104,14 @@ async def _invoke_once(emulator: Emulator, event: bytes, options: argparse.Names
     if options.output == "json":
         print_json(report(invocation))
     write(sys.stderr, timeline(invocation, ascii_only=not can_show(sys.stderr, GLYPHS)) + "\n")
-    return 0 if invocation.status == "success" else 1
+    return 0 if invocation.status == "success" and not any(_was_lost(span) for span in invocation.spans) else 1
+
+
+def _was_lost(span: Span) -> bool:
+    # Who cancels work by itself wants that, and gives no reason.
+    if span.state == "cancelled":
+        return span.reason != ""
+    return span.kind != "handler" and span.state in ("failed", "abandoned", "dropped", "unconfirmed")
 
 
 def _event(options: argparse.Namespace) -> bytes:
@@ -111,8 +121,8 @@ def _event(options: argparse.Namespace) -> bytes:
     if options.data_file is not None:
         source, text = f"--data-file {options.data_file}", read(options.data_file)
     event = json_text(text, source)
-    if len(event) > MAX_EVENT_BYTES:
-        raise ConfigurationError(f"{source} has {len(event)} bytes; Lambda takes {MAX_EVENT_BYTES} at most")
+    if len(event) > MAX_EVENT:
+        raise ConfigurationError(f"{source} has {len(event)} bytes; Lambda takes {MAX_EVENT} at most")
     return event
 
 

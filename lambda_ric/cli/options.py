@@ -5,13 +5,14 @@ Options that several commands have, and what they are turned into.
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from lambda_ric.emulator.variables import read_env_file
+from lambda_ric.emulator import RESERVED, read_env_file, read_json
 from lambda_ric.errors import ConfigurationError
+
+from .output import write
 
 
 def add_function_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_function_options(parser: argparse.ArgumentParser) -> None:
     add("--memory", metavar="MB", type=int, default=128, help="the memory size; more is not allowed (default: 128)")
     add("--env", metavar="K=V", action="append", default=[], help="an environment variable, over those of files")
     add("--env-file", metavar="F", action="append", default=[], help="a file of KEY=VALUE lines")
+    add("--profile", metavar="F", help="write a flame graph of the invocation, or of each, to this .svg (needs py-spy)")
     add(
         "--freeze",
         action=argparse.BooleanOptionalAction,
@@ -38,7 +40,11 @@ def variables(options: argparse.Namespace) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in options.env_file:
-        found |= read_env_file(read(name), name)
+        given = read_env_file(read(name), name, os.environ)
+        if reserved := sorted(given.keys() & RESERVED):
+            text = f"{name}: {', '.join(reserved)} passed over: Lambda, and so the emulator, sets it itself"
+            write(sys.stderr, f"lambda-ric {options.command}: {text}\n")
+        found |= {key: value for key, value in given.items() if key not in RESERVED}
     for argument in options.env:
         key, equals, value = argument.partition("=")
         if not equals:
@@ -71,12 +77,7 @@ def json_text(text: str, source: str) -> bytes:
         ConfigurationError: It is not JSON; the text names the *source*.
     """
     try:
-        json.loads(text, parse_constant=refuse_constant)
+        read_json(text)
         return text.encode()
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise ConfigurationError(f"{source} is not JSON: {exc}") from exc
-
-
-def refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and the infinities, which Python's parser would take."""
-    raise ValueError(f"{name} is not a number in JSON")

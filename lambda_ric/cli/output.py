@@ -13,9 +13,7 @@ import time
 from functools import lru_cache
 from typing import Any, TextIO
 
-from lambda_ric.emulator import LogLine
-
-from .options import refuse_constant
+from lambda_ric.emulator import Invocation, LogLine, Observer, read_json
 
 
 def write(stream: TextIO, content: str | bytes) -> None:
@@ -39,6 +37,18 @@ def show_line(line: LogLine) -> None:
         # Lambda keeps lines that are joined by a carriage return together as one event.
         text = f"\n{' ' * 14}".join(text.replace("\r", "\n").split("\n"))
     write(sys.stderr, f"{clock}  {text}\n")
+
+
+class Notes(Observer):
+    """Writes what the platform does beside the log: all of it, or what is of one of *kinds*."""
+
+    def __init__(self, *kinds: str) -> None:
+        self._kinds = kinds
+
+    def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
+        """Write it like a line of the platform."""
+        if not self._kinds or kind in self._kinds:
+            show_line(LogLine(time.time(), f"{kind.upper()} {text}", platform=True))
 
 
 class LogHandler(logging.Handler):
@@ -79,9 +89,11 @@ def decode(payload: bytes) -> tuple[Any, str]:
     except UnicodeDecodeError:
         return base64.b64encode(payload).decode(), "base64"
     try:
-        return json.loads(text, parse_constant=refuse_constant), "json"
-    except (ValueError, RecursionError):
+        value = read_json(text)
+        json.dumps(value, allow_nan=False)  # a number that is too large for Python can only be shown as it came
+    except ValueError:
         return text, "text"
+    return value, "json"
 
 
 def can_show(stream: TextIO, text: str) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from lambda_ric.emulator.event_stream import Decoder, EventStreamError
+from lambda_ric.emulator import Decoder, EventStreamError
 from lambda_ric.errors import ConfigurationError
 
 from .output import decode, print_json, print_response, write

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import anyio
 
@@ -39,6 +40,26 @@ def until_signal() -> Iterator[list[int]]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def stopped_in_order() -> Iterator[None]:
+    """
+    Have SIGTERM and SIGHUP end the body as Ctrl-C does, by an exception, so that what it has begun is taken away.
+
+    Raises:
+        SystemExit: One has come.
+    """
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(number: int, what: str) -> int:
