@@ -13,12 +13,14 @@ from pathlib import Path
 from . import measurements, report
 from .cases import CASES
 from .environment import RuntimeFailedError
-from .runtimes import RUNTIMES
+from .runtimes import RUNTIMES, earlier
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     runtimes = [RUNTIMES[name] for name in options.runtime or RUNTIMES]
+    if options.checkout:
+        runtimes.append(earlier(options.checkout))
     cases = [CASES[name] for name in options.case or CASES]
     missing = {runtime.module for runtime in runtimes if find_spec(runtime.module) is None}
     if missing:
@@ -57,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--case", action="append", choices=list(CASES), help="only this one; may be repeated")
     add("--runtime", action="append", choices=list(RUNTIMES), help="likewise")
     add(
+        "--checkout",
+        type=_checkout,
+        metavar="DIR",
+        help="compare with lambda_ric as it is in DIR as well, another checkout of the project",
+    )
+    add(
         "--soak",
         type=_count,
         default=0,
@@ -71,6 +79,13 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
+
+
+def _checkout(text: str) -> Path:
+    path = Path(text)
+    if not (path / "lambda_ric" / "__init__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no checkout: it has no lambda_ric/__init__.py")
+    return path
 
 
 def _positive(text: str) -> int:

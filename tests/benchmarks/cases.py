@@ -77,6 +77,7 @@ class Case:
     answer: dict[str, Any]
     event: Any = None
     ours_alone: bool = False
+    streamed: bool = False
 
     @property
     def endpoint(self) -> str:

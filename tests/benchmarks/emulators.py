@@ -18,9 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from tests.ports import free_port
-from tests.rie import binary
-from tests.rie.emulator import PATIENCE, PAUSE, flags
+from tests.proofs.rie import binary
+from tests.proofs.rie.emulator import PATIENCE, PAUSE, flags
+from tests.support.ports import free_port
 
 FUNCTION = Path(__file__).parent / "function"
 ROOT = Path(__file__).parents[2]

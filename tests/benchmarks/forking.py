@@ -1,7 +1,8 @@
 """
 Environments that start at once: for each line on stdin, which names a file for its log, a copy of this process.
 
-Prints its process id, waits for another line, and prints how the copy ended.
+Prints its process id, waits for another line, and prints how the copy ended. The argument is the module of the
+function.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from .runtimes import FUNCTION
 
 def main() -> None:
     sys.path.insert(0, str(FUNCTION))
-    function = import_module("killed")
-    function.QUEUE.prepare()
+    function = import_module(sys.argv[1])
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -86,7 +86,7 @@ def invocations(
     All processes live from the first round to the last, so that noise of the machine hits all of them alike;
     every second round goes backwards, so that none profits from its neighbour.
     """
-    pairs = [(case, each) for case in cases for each in runtimes if each is OURS or not case.ours_alone]
+    pairs = [(case, each) for case in cases for each in runtimes if each.module == OURS.module or not case.ours_alone]
     taken: dict[tuple[str, str], list[Times]] = {(case.name, runtime.name): [] for case, runtime in pairs}
     with ExitStack() as running:
         environments = [running.enter_context(Environment(each, case, bytecode)) for case, each in pairs]

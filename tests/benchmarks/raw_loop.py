@@ -19,6 +19,8 @@ while True:
     headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     request_id = headers[b"lambda-runtime-aws-request-id"].decode()
     if b"transfer-encoding" in headers:  # one chunk, as the fake API sends it
+        while not body.endswith(b"\r\n0\r\n\r\n"):
+            body += connection.recv(1 << 20)
         body = body.partition(b"\r\n")[2].removesuffix(b"\r\n0\r\n\r\n")
     try:
         answer, result = "response", handler(json.loads(body), None)

@@ -14,9 +14,10 @@ from lambda_ric.version import __version__
 from .cases import CASES, EMPTY
 from .environment import CORES
 from .measurements import MOST_GROWTH_MB, Footprint, Invocations, Soak, Starts
-from .runtimes import FLOOR, MANAGED_PEER, OURS, PEER
+from .runtimes import EARLIER, FLOOR, MANAGED_PEER, OURS, PEER
 
 HALF = 0.5
+HARDLY_MORE = 1.02
 NOT_MORE = 1.0
 
 
@@ -32,7 +33,7 @@ class Results:
 @dataclass(frozen=True, slots=True)
 class Target:
     """
-    What lambda_ric may cost at most, as a share of what awslambdaric costs in the same run.
+    What lambda_ric may cost at most, as a share of what awslambdaric, or an earlier checkout, costs in the same run.
 
     Judged against awslambdaric as it starts by itself, which is faster than *managed*: as AWS's own images for
     Python 3.12 and later start it. *floor* is the raw loop's share, to see what there is to win.
@@ -69,14 +70,28 @@ def targets(results: Results) -> list[Target]:
             for target in _target(f"{what}, {CASES[case].title}", HALF, by_runtime, figure)
         ),
         *_target("exec → first next", NOT_MORE, results.starts, "median_ms"),
+        *_targets_beside_earlier(results),
     ]
 
 
+def _targets_beside_earlier(results: Results) -> Iterator[Target]:
+    for case, by_runtime in results.invocations.items():
+        yield from _target(f"CPU, {CASES[case].title}, beside earlier", HARDLY_MORE, by_runtime, "cpu", EARLIER)
+    what = "exec → first next, beside earlier"
+    yield from _target(what, HARDLY_MORE, results.starts, "median_ms", EARLIER)
+    yield from _target(f"RSS at {what}", NOT_MORE, results.starts, "rss_mb", EARLIER)
+
+
 def _target(
-    what: str, limit: float, by_runtime: Mapping[str, Invocations] | Mapping[str, Starts], figure: str
+    what: str,
+    limit: float,
+    by_runtime: Mapping[str, Invocations] | Mapping[str, Starts],
+    figure: str,
+    peer_name: str = PEER.name,
 ) -> Iterator[Target]:
     figures: dict[str, float] = {name: getattr(measured, figure) for name, measured in by_runtime.items()}
-    ours, peer, managed, floor = (figures.get(each.name) for each in (OURS, PEER, MANAGED_PEER, FLOOR))
+    ours, peer = figures.get(OURS.name), figures.get(peer_name)
+    managed, floor = (figures.get(each.name) if peer_name == PEER.name else None for each in (MANAGED_PEER, FLOOR))
     if ours and peer:
         yield Target(what, limit, ours / peer, managed and ours / managed, floor and floor / peer)
 

@@ -16,6 +16,7 @@ class Runtime:
     name: str
     module: str
     environ: dict[str, str] = field(default_factory=dict)
+    checkout: Path = ROOT
 
     def command(self, handler: str) -> list[str]:
         return [sys.executable, "-m", self.module, handler]
@@ -26,7 +27,7 @@ class Runtime:
             "PATH": os.environ["PATH"],
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.checkout),
             "PYTHONPYCACHEPREFIX": bytecode,
             "AWS_LAMBDA_RUNTIME_API": api_address,
             "AWS_LAMBDA_FUNCTION_NAME": "orders",
@@ -47,4 +48,12 @@ PEER = Runtime("awslambdaric", "awslambdaric")
 MANAGED_PEER = Runtime("awslambdaric-threads", "awslambdaric", {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"})
 OURS = Runtime("lambda_ric", "lambda_ric")
 FLOOR = Runtime("raw-loop", "tests.benchmarks.raw_loop")
+
+
+def earlier(checkout: Path) -> Runtime:
+    """Return this runtime as it stands in another *checkout* of the project."""
+    return Runtime(EARLIER, OURS.module, checkout=checkout.resolve())
+
+
+EARLIER = "lambda_ric-earlier"
 RUNTIMES = {runtime.name: runtime for runtime in (PEER, MANAGED_PEER, OURS, FLOOR)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lambda_ric import after_response, task, wait_until
-from lambda_ric.envelope import Envelope
+from lambda_ric.tasks.envelope import Envelope
 
 RAN: Counter[str] = Counter()
 # Pieces of work run in several threads, and to add 1 takes two steps.

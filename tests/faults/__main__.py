@@ -1,7 +1,0 @@
-"""Write the tables of docs/reliability.md anew: `python -m tests.faults`."""
-
-from __future__ import annotations
-
-from .page import PAGE, with_tables
-
-PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

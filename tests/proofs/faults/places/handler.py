@@ -1,0 +1,11 @@
+"""Struck in the handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.proofs.faults.strikes import strike
+
+
+def handler(event: Any, context: Any) -> Any:
+    return strike(event)

@@ -1,0 +1,13 @@
+"""Struck after the first piece of a streamed response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.proofs.faults.strikes import strike
+
+
+def handler(event: Any, context: Any) -> Iterator[Any]:
+    yield "first "
+    yield strike(event)

@@ -1,0 +1,1 @@
+"""What many tests need: a scripted Runtime API, ports, clients, servers of AWS's."""
