@@ -27,6 +27,10 @@ _LONGEST_WAIT = 2.0
 _SHORTEST_REQUEST = 0.5
 """Seconds that a request is given, if they are left."""
 
+_FOR_AN_ANSWER = 0.1
+"""The part of the whole time that is left for the answer of a second attempt: where the verdict came between, what had
+been refused for certain would be unconfirmed."""
+
 _MOST_REQUESTS = 20
 """How many requests of one `send` are under way at a time."""
 
@@ -177,7 +181,7 @@ class AWSSink:
             from random import random
 
             wait = random() * longest_wait
-            if time.monotonic() + wait >= delivery.until:
+            if time.monotonic() + wait >= delivery.last_attempt:
                 return
             time.sleep(wait)
             longest_wait = min(2 * longest_wait, _LONGEST_WAIT)
@@ -223,6 +227,8 @@ class _Delivery:
 
     def __init__(self, batches: Iterator[list[Message]], until: float) -> None:
         self.until = until
+        self.last_attempt = until - _FOR_AN_ANSWER * (until - time.monotonic())
+        """When a second attempt begins at the latest."""
         self._waiting = list(batches)[::-1]
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
