@@ -128,7 +128,7 @@ class FunctionURL:
 def request_event(function: Function, request: Request, path: str, body: bytes, invocation: Invocation) -> bytes:
     """Return the event in payload format 2.0, as JSON, that *invocation* of *function* gets for *request*."""
     url_id = hashlib.sha256(function.arn.encode()).hexdigest()[:32]
-    headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
+    headers = {name: _decoded(value) for name, value in request.headers.items() if name not in HOP_BY_HOP}
     # A real URL's host is its domain; here frameworks that build links from it get the address that was called.
     host = headers.setdefault("host", f"{url_id}.lambda-url.{function.region}.on.aws")
     port = re.search(r":([0-9]+)$", host)
@@ -175,6 +175,16 @@ def request_event(function: Function, request: Request, path: str, body: bytes, 
         event["body"] = base64.b64encode(body).decode() if text is None else text
     event["isBase64Encoded"] = text is None
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _decoded(value: str) -> str:
+    """Return the text of a header: JSON cannot carry bytes, and whatever serves the event encodes it as UTF-8 again."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:  # Latin-1, which HTTP once was
+        return value
 
 
 def _given_trace_id(request: Request) -> str:
