@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from .interrupt import TimeUp
-from .web.adapter import WebHandler, is_websocket_event, tell_cut
+from .web.adapter import WebHandler, check_application, is_websocket_event, tell_cut
 from .web.exchange import Exchange
 from .web.lifespan import Lifespan
 
@@ -48,7 +48,8 @@ class ASGIHandler(WebHandler):
     if they are UTF-8: media types such as ``"image/svg+xml"``, or ``"image/*"``.
 
     Raises:
-        TypeError: *app* is not an ASGI 3 application, or *events* no handler.
+        TypeError: *app* is not an ASGI 3 application, *events* no handler, a
+            list is none, or there is no such option.
         ValueError: *lifespan* or *invoke_mode* is none of these words, or a
             status none that a function can answer with.
         ConfigurationError: The setting is none of the words.
@@ -64,8 +65,7 @@ class ASGIHandler(WebHandler):
         lifespan: Literal["auto", "on", "off"] = "auto",
         **options: Unpack[Options],
     ) -> None:
-        if not callable(app) or isinstance(app, type):
-            raise TypeError(f"ASGIHandler takes an application, called with scope, receive and send, not {app!r}")
+        check_application("ASGIHandler", app, "ASGI", ("scope", "receive", "send"))
         if lifespan not in ("auto", "on", "off"):
             raise ValueError(f"ASGIHandler takes lifespan='auto', 'on' or 'off', not {lifespan!r}")
         super().__init__(**options)

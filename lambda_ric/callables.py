@@ -5,11 +5,11 @@ What a function or a value is, told without calling or awaiting it.
 from __future__ import annotations
 
 import functools
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Any, TypeGuard
 
 
@@ -74,3 +74,38 @@ def _has_flag(function: Any, flags: int) -> bool:
         function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)  # noqa: B004
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & flags)
+
+
+def application_kind(thing: Any) -> str:
+    """Return ASGI or WSGI when the parameters of *thing* are those of such an application, else nothing."""
+    names = _parameters(thing)
+    if names[-3:] == ("scope", "receive", "send"):
+        return "ASGI"
+    return "WSGI" if names[-1:] == ("start_response",) else ""
+
+
+def _parameters(thing: Any) -> tuple[str, ...]:
+    """Return the names of what *thing* is called with by position, as far as its code says."""
+    code = getattr(thing, "__code__", None) or getattr(type(thing).__call__, "__code__", None)
+    return tuple(code.co_varnames[: code.co_argcount]) if code is not None else ()
+
+
+def may_take(function: Any, count: int) -> bool:
+    """Say whether *function* can be called with *count* arguments; of what is no plain function, that is not known."""
+    if not isinstance(function, FunctionType) or function.__code__.co_flags & _VARIABLE_ARGUMENTS:
+        return True
+    most = function.__code__.co_argcount
+    return most - len(function.__defaults__ or ()) <= count <= most
+
+
+_VARIABLE_ARGUMENTS = 0x04  # from inspect, as above
+
+
+def no_such_argument(whose: str, name: str, names: Iterable[str]) -> TypeError:
+    """Return the error for the argument *name* of *whose*, which takes others: that which was meant, or all *names*."""
+    from difflib import get_close_matches  # only for a mistake
+
+    known = list(names)
+    alike = get_close_matches(name, known, n=1)
+    remedy = f"did you mean {alike[0]!r}?" if alike else f"it takes {', '.join(known)}"
+    return TypeError(f"{whose} has no {name!r}: {remedy}")

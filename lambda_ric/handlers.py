@@ -9,6 +9,7 @@ import os
 import site
 import sys
 
+from .callables import application_kind
 from .errors import (
     HandlerConflictError,
     HandlerImportError,
@@ -80,7 +81,7 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
         raise HandlerNotCallableError(
             f"Handler '{function_name}' on module '{module_name}' cannot be called: it is of type {kind}"
         )
-    application = _application_kind(handler)
+    application = application_kind(handler)
     if application:
         raise HandlerNotCallableError(
             f"Handler '{function_name}' on module '{module_name}' is an application for {application} servers. Wrap "
@@ -88,20 +89,6 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
             f"{application}Handler({function_name}); and name {module_name}.handler"
         )
     return handler  # type: ignore[no-any-return]
-
-
-def _application_kind(handler: Any) -> str:
-    """Return ASGI or WSGI when the parameters of *handler* are those of such an application, else nothing."""
-    names = _parameters(handler)
-    if names[-3:] == ("scope", "receive", "send"):
-        return "ASGI"
-    return "WSGI" if names[-1:] == ("start_response",) else ""
-
-
-def _parameters(handler: Any) -> tuple[str, ...]:
-    """Return the names of what *handler* is called with by position, as far as its code says."""
-    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
-    return tuple(code.co_varnames[: code.co_argcount]) if code is not None else ()
 
 
 def is_of_the_call(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 
 from .interrupt import TimeUp
-from .web.adapter import AT_ONCE, WebHandler, tell_cut, tell_failure
+from .web.adapter import AT_ONCE, WebHandler, check_application, tell_cut, tell_failure
 from .web.gateway import WSGIResponse, environ_of
 
 TYPE_CHECKING = False
@@ -38,13 +38,12 @@ class WSGIHandler(WebHandler):
     `ASGIHandler`, but for the lifespan.
 
     Raises:
-        TypeError: *app* cannot be called.
+        TypeError: *app* is not a WSGI application.
         TypeError, ValueError, ConfigurationError: An option is not one of those that there are.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], **options: Unpack[Options]) -> None:
-        if not callable(app):
-            raise TypeError(f"WSGIHandler takes an application, called with environ and start_response, not {app!r}")
+        check_application("WSGIHandler", app, "WSGI", ("environ", "start_response"))
         super().__init__(**options)
         self._app = app
 

@@ -6,10 +6,11 @@ import asyncio
 import gc
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import litestar
 import litestar.background_tasks
@@ -1251,6 +1252,63 @@ def test_what_is_no_application_is_refused(arguments: tuple[Any, ...], error: ty
     """A name, a class, an ASGI 2 application: told at import, not at the first request."""
     with pytest.raises(error, match="called with scope, receive and send"):
         ASGIHandler(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("life_span", "did you mean 'lifespan'"),
+        ("text_mime_types", "did you mean 'text_types'"),
+        ("api_gateway_base_path", "it takes lifespan, invoke_mode, root_path, events, error_statuses"),
+    ],
+)
+def test_option_that_there_is_not_is_refused_with_those_that_there_are(name: str, remedy: str) -> None:
+    """In the words of the caller, who knows nothing of the classes below."""
+    with pytest.raises(TypeError, match=f"^ASGIHandler has no '{name}': {remedy}"):
+        ASGIHandler(Starlette(), **cast(Any, {name: "/api"}))
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"error_statuses": 500}, "a list of statuses for error_statuses=, such as [500, 502], not 500"),
+        ({"error_statuses": "500"}, "a list of statuses for error_statuses="),
+        ({"text_types": "image/svg+xml"}, "a list of media types for text_types="),
+        ({"binary_types": "text/x-binary"}, "a list of media types for binary_types="),
+    ],
+)
+def test_one_where_a_list_is_wanted_is_refused(options: dict[str, Any], remedy: str) -> None:
+    """A text is a list of its letters, none of which is a status or a media type."""
+    with pytest.raises(TypeError, match=re.escape(remedy)):
+        ASGIHandler(Starlette(), **options)
+
+
+def test_application_of_the_other_kind_is_refused_with_its_handler() -> None:
+    """At import, and not as a 500 for each request."""
+
+    class Flask:
+        def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"WSGI application.* WSGIHandler\(app\)"):
+        ASGIHandler(Flask())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [lambda: Starlette(), lambda scope: Starlette(), lambda event, context: None])
+def test_function_that_takes_other_arguments_is_no_application(function: Any) -> None:
+    """A factory, an application of ASGI 2, a handler: told at import as well."""
+    with pytest.raises(TypeError, match=r"called with scope, receive and send, not .*<lambda>"):
+        ASGIHandler(function)
+
+
+def test_function_that_takes_any_arguments_may_be_an_application() -> None:
+    """Decorators make such."""
+
+    async def app(*arguments: Any) -> None: ...
+
+    async def other(scope: Any, receive: Any, send: Any, more: Any = None) -> None: ...
+
+    assert callable(ASGIHandler(app))
+    assert callable(ASGIHandler(other))
 
 
 @pytest.mark.parametrize("arguments", [{"lifespan": "maybe"}, {"invoke_mode": "stream"}, {"error_statuses": [600]}])

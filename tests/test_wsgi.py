@@ -625,6 +625,30 @@ def test_what_is_no_application_is_refused() -> None:
         WSGIHandler("app:app")  # type: ignore[arg-type]
 
 
+def test_option_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    """In the words of the caller; a lifespan is ASGI's."""
+    with pytest.raises(TypeError, match=r"^WSGIHandler has no 'lifespan': it takes invoke_mode, root_path, events"):
+        WSGIHandler(lambda environ, start_response: [], lifespan="off")  # type: ignore[call-arg]
+
+
+def test_application_of_the_other_kind_is_refused_with_its_handler() -> None:
+    """At import, and not as a 500 for each request."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"ASGI application.* ASGIHandler\(app\)"):
+        WSGIHandler(app)  # type: ignore[arg-type]
+
+
+def test_function_that_takes_other_arguments_is_no_application() -> None:
+    """A factory: told at import as well."""
+
+    def create_app() -> Any: ...
+
+    with pytest.raises(TypeError, match=r"called with environ and start_response, not .*create_app"):
+        WSGIHandler(create_app)
+
+
 def test_word_that_is_none_is_refused() -> None:
     """With those that there are."""
     with pytest.raises(ValueError, match="WSGIHandler takes invoke_mode='buffered' or 'response_stream'"):

@@ -8,7 +8,7 @@ import functools
 import os
 from math import isfinite
 
-from lambda_ric.callables import is_generator_function, unwrapped
+from lambda_ric.callables import is_generator_function, no_such_argument, unwrapped
 
 from .envelope import Envelope
 
@@ -210,7 +210,9 @@ def task(  # noqa: F811
         ValueError: It has no stable name: give it one; the name is taken; or a part of the policy is out of range.
     """
     if unknown:
-        raise TypeError(_no_such_part(next(iter(unknown))))
+        code = task.__code__
+        names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+        raise no_such_argument("task", next(iter(unknown)), names)
     policy: Policy = {
         "name": name,
         "timeout": timeout,
@@ -226,17 +228,6 @@ def task(  # noqa: F811
     if function is not None:
         return _registered(Task(function, **policy))
     return lambda function: _registered(Task(function, **policy))
-
-
-def _no_such_part(name: str) -> str:
-    """Say that a policy has no part *name*, and which it has."""
-    from difflib import get_close_matches  # only for a mistake
-
-    code = task.__code__
-    names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
-    alike = get_close_matches(name, names, n=1)
-    remedy = f"did you mean {alike[0]!r}?" if alike else f"it takes {', '.join(names)}"
-    return f"task has no {name!r}: {remedy}"
 
 
 def _registered(task: Task) -> Task:

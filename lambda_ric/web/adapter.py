@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 
+from lambda_ric.callables import application_kind, may_take, no_such_argument
 from lambda_ric.errors import ErrorStatusError, UnsupportedEventError
 from lambda_ric.failures import exc_info, tell
 from lambda_ric.serving import serving_of
@@ -52,7 +54,7 @@ class WebHandler:
     if they are UTF-8: media types such as ``"image/svg+xml"``, or ``"image/*"``.
 
     Raises:
-        TypeError: *events* cannot be called.
+        TypeError: *events* cannot be called, a list is none, or there is no such option.
         ValueError: *invoke_mode* is none of its words, or a status none that a function can answer with.
         ConfigurationError: The setting is none of the words.
     """
@@ -66,13 +68,24 @@ class WebHandler:
         error_statuses: Collection[int] = (),
         text_types: Collection[str] = (),
         binary_types: Collection[str] = (),
+        **unknown: Any,
     ) -> None:
         # Powertools, for one, asks a handler for its name.
         self.__name__: str = type(self).__name__
+        if unknown:
+            names = [*_keywords_of(type(self).__init__), *_keywords_of(WebHandler.__init__)]
+            raise no_such_argument(self.__name__, next(iter(unknown)), names)
         if invoke_mode not in ("buffered", "response_stream", None):
             raise ValueError(f"{self.__name__} takes invoke_mode='buffered' or 'response_stream', not {invoke_mode!r}")
         if events is not None and not callable(events):
             raise TypeError(f"{self.__name__} takes a handler for events=, not {events!r}")
+        for name, what, example, given in (
+            ("error_statuses", "statuses", [500, 502], error_statuses),
+            ("text_types", "media types", ["image/svg+xml"], text_types),
+            ("binary_types", "media types", ["application/x-tar"], binary_types),
+        ):
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise TypeError(f"{self.__name__} takes a list of {what} for {name}=, such as {example}, not {given!r}")
         for status in error_statuses:
             Head(status, ())  # raises what is wrong with it
         self._streams = (invoke_mode or Settings(os.environ).invoke_mode) == "response_stream"
@@ -134,6 +147,29 @@ class WebHandler:
             return self._response(request, head, body)
         self._check(request, head)
         return head.streaming(body)
+
+
+def check_application(whose: str, app: object, kind: str, arguments: tuple[str, ...]) -> None:
+    """
+    Hold *app* against what the handler *whose* serves: applications of this *kind*, called with these *arguments*.
+
+    Raises:
+        TypeError: It cannot be such.
+    """
+    other = application_kind(app)
+    if other and other != kind:
+        raise TypeError(
+            f"{whose} takes an {kind} application, and {app!r} is an {other} application: from "
+            f"lambda_ric.{other.lower()} import {other}Handler; handler = {other}Handler(app)"
+        )
+    if not callable(app) or (kind == "ASGI" and isinstance(app, type)) or not may_take(app, len(arguments)):
+        shown = f"{', '.join(arguments[:-1])} and {arguments[-1]}"
+        raise TypeError(f"{whose} takes an application, called with {shown}, not {app!r}")
+
+
+def _keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    code = function.__code__
+    return code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
 
 
 def is_websocket_event(event: object) -> bool:

@@ -112,10 +112,12 @@ def test_cookies_are_listed_and_stay_in_the_headers() -> None:
     assert event["headers"]["cookie"] == "a=1; b=2;"
 
 
-@pytest.mark.parametrize(("sent", "shown"), [("İzmir".encode(), "İzmir"), (b"Z\xfcrich", "Zürich"), (b"plain", "plain")])
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("İzmir".encode(), "İzmir"), (b"Z\xfcrich", "Zürich"), (b"plain", "plain")]
+)
 def test_header_is_the_text_that_its_bytes_are(sent: bytes, shown: str) -> None:
     """
-    JSON has text only, and whatever serves the event encodes it as UTF-8 again: bytes that are none can only be guessed.
+    JSON has text only, and whatever serves the event encodes it as UTF-8 again: other bytes can only be guessed.
     """
     # The server decodes bytes one by one, as WSGI has it.
     event = event_for(X_To=sent.decode("latin-1"), Cookie=f"city={sent.decode('latin-1')}")
