@@ -278,6 +278,14 @@ def test_query_string_is_as_received_where_the_event_has_it(name: str) -> None:
     assert request(name).query_string == AS_SENT
 
 
+@pytest.mark.parametrize("name", ["api-gateway-v2-decoded-path", "function-url-cookies"])
+def test_query_of_an_edited_event_may_be_in_the_parameters_alone(name: str) -> None:
+    """AWS fills both fields, people who write an event by hand do not."""
+    recorded = request(name, rawQueryString=None, queryStringParameters={"tag": "gift", "to": "a b&c"})
+
+    assert recorded.query_string == b"tag=gift&to=a+b%26c"
+
+
 @pytest.mark.parametrize("name", ["api-gateway-v1-encoded", "alb-multi-value"])
 def test_query_string_of_parameters_means_the_same(name: str) -> None:
     """Whether they come decoded, as from a REST API, or not, as from a load balancer."""
@@ -413,6 +421,14 @@ def test_repeated_header_is_repeated_as_far_as_the_event_has_it(name: str, value
 def test_cookies_are_one_header(name: str) -> None:
     """Format 2.0 has a list of them, and a function URL the header as well."""
     assert header(request(name), b"cookie") == [b"session=abc123; theme=dark"]
+
+
+@pytest.mark.parametrize("name", ["api-gateway-v2-decoded-path", "function-url-cookies"])
+def test_cookie_that_only_one_of_both_places_has_is_there(name: str) -> None:
+    """AWS fills both or the list, people who edit an event do not: where both have a name, the list decides."""
+    recorded = with_headers(name, [("Cookie", "theme=light; session=abc123;lang=it")]) | {"cookies": ["theme=dark"]}
+
+    assert header(HTTPRequest.of(recorded), b"cookie") == [b"theme=dark; session=abc123; lang=it"]
 
 
 def test_cookies_of_several_headers_are_joined() -> None:

@@ -109,7 +109,7 @@ def header_pairs(
     """
     Return the headers of a request with this *body*, and the last value of each name.
 
-    *cookies* stand in for those among the headers, if there are any.
+    *cookies* stand in for those of their names among the headers, if there are any.
     """
     keys = list(map(_NAMES.__getitem__, names))
     try:
@@ -120,9 +120,10 @@ def header_pairs(
         found = [text.encode(errors="replace") for text in texts]
     last = dict(zip(keys, found, strict=True))
     has_length = bool(body) or b"content-length" in last
-    if not cookies and b"cookie" in last:
+    if b"cookie" in last and not (cookies and last[b"cookie"] == "; ".join(cookies).encode(errors="replace")):
         # There are several over HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.3
-        cookies = [value.decode() for key, value in zip(keys, found, strict=True) if key == b"cookie"]
+        headers = [value.decode() for key, value in zip(keys, found, strict=True) if key == b"cookie"]
+        cookies = [*cookies, *_cookies_beside(cookies, headers)] if cookies else headers
     if len(last) == len(keys):
         for key in _NOT_AS_THEY_CAME:
             last.pop(key, None)
@@ -135,6 +136,13 @@ def header_pairs(
     if has_length:
         pairs.append((b"content-length", b"%d" % len(body)))
     return pairs, last
+
+
+def _cookies_beside(cookies: list[str], headers: list[str]) -> list[str]:
+    """Return the cookies of *headers* whose names are not among *cookies*."""
+    known = {cookie.partition("=")[0].strip() for cookie in cookies}
+    others = (cookie.strip() for header in headers for cookie in header.split(";"))
+    return [cookie for cookie in others if cookie and cookie.partition("=")[0].strip() not in known]
 
 
 # The body is whole: how it came over the client's connection is no matter, and its length is at hand.

@@ -241,6 +241,9 @@ class _FunctionURLRequest(HTTPRequest):
         return "", received(required(event, "rawPath"))
 
     def _query_string(self, event: Document) -> str:
+        if event.get("rawQueryString") is None:
+            # AWS fills both; an event that was written by hand may have this one alone.
+            return urlencode(list(strings(event, "queryStringParameters")), errors="replace")
         return _visible(text(event, "rawQueryString"))
 
     def _protocol(self, context: Document) -> str:
