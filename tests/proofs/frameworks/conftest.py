@@ -28,7 +28,9 @@ import importlib, socket, sys, uvicorn
 
 module, name, listening = sys.argv[1:]
 app = getattr(importlib.import_module(f"tests.proofs.frameworks.apps.{module}"), name)
-uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([socket.socket(fileno=int(listening))])
+# It closes no connection between two requests, however long the tests take.
+config = uvicorn.Config(app, log_level="critical", timeout_keep_alive=3600)
+uvicorn.Server(config).run([socket.socket(fileno=int(listening))])
 """
 
 WSGIREF = """
