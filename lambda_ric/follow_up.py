@@ -273,9 +273,10 @@ class FollowUp:
 
     def _tell(self, works: list[Work]) -> None:
         logs, settings = self._environment.logs, self._environment.settings
+        mentioned = [work for work in works if work.is_mentioned]
         if settings.metrics_namespace:
-            logs.metrics(settings.metrics_namespace, works, self._scope.request_id)
-        summary = self.background.summary(works, time.time() - self._answered_at)
+            logs.metrics(settings.metrics_namespace, mentioned, self._scope.request_id)
+        summary = self.background.summary(mentioned, time.time() - self._answered_at)
         if summary.total:
             logs.summary(summary)
 

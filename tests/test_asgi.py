@@ -30,6 +30,7 @@ from lambda_ric.asgi import ASGIHandler
 from lambda_ric.errors import ConfigurationError, ErrorStatusError, HandlerTimeoutError, UnsupportedEventError
 from lambda_ric.hooks import Hooks, Outcome
 from lambda_ric.testing import Invoked, invoke
+from lambda_ric.web import exchange
 from tests.conftest import Serve
 from tests.support.fakes import Request as APIRequest
 
@@ -751,8 +752,11 @@ def test_response_without_an_end_that_is_collected_is_named(
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "starlette", "litestar", "bare"])
-def test_metrics_of_background_work_are_by_route(framework: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_metrics_of_background_work_are_by_route(
+    framework: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or by method, where nobody tells the route: each path would be ten metrics, which are billed."""
+    monkeypatch.setattr(exchange, "AT_ONCE", 0.0)
 
     async def job() -> None:
         await asyncio.sleep(0.02)
@@ -789,8 +793,11 @@ def test_metrics_of_background_work_are_by_route(framework: str, capfd: pytest.C
     assert [document["Task"] for document in written] == [names.get(framework, "GET /orders/{order_id}")] * 2
 
 
-def test_method_that_is_none_of_http_is_no_dimension_of_metrics(capfd: pytest.CaptureFixture[str]) -> None:
+def test_method_that_is_none_of_http_is_no_dimension_of_metrics(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A caller who makes methods up would make metrics with them."""
+    monkeypatch.setattr(exchange, "AT_ONCE", 0.0)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
@@ -801,6 +808,24 @@ def test_method_that_is_none_of_http_is_no_dimension_of_metrics(capfd: pytest.Ca
 
     (document,) = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith('{"_aws"')]
     assert document["Task"] == "OTHER"
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_request_without_background_work_counts_in_no_metric(
+    status: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Middleware needs a few turns of the event loop to return; that is no work, whatever was answered."""
+    monkeypatch.setattr(exchange, "AT_ONCE", 60.0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send(body())
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    ask(app, environ={"LAMBDA_RIC_METRICS_NAMESPACE": "shop"})
+
+    assert "_aws" not in capfd.readouterr().out
 
 
 # Statuses that are errors...

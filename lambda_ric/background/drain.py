@@ -279,7 +279,7 @@ class Background:
 
     def summary(self, works: list[Work], seconds: float) -> Summary:
         """Return what the log says of *works*, all of which took so many *seconds*."""
-        return Summary(self.registry.request_id, [work for work in works if work.is_mentioned], seconds)
+        return Summary(self.registry.request_id, works, seconds)
 
     def abandoned(self) -> list[Work]:
         """Return the work whose threads have outlived the drain."""
