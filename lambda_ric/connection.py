@@ -234,9 +234,10 @@ class StreamedBody:
 
 def _close(connected: Socket) -> None:
     try:
+        connected.getsockname()
         connected.close()
     except OSError:
-        pass  # the function has closed descriptors that are not its own
+        connected.detach()  # the function has closed descriptors that are not its own, and may have reused the number
 
 
 def _was_closed(connected: Socket) -> bool:

@@ -219,6 +219,7 @@ class _Succession:
         self._runtime = runtime
         self._deadline: float | None = None
         self._recycling: Recycling | None = None
+        self._has_to_end = False
         if settings.recycle_after or settings.recycle_above_mb or settings.recycle_on_error:
             self._recycling = self._load()
 
@@ -238,6 +239,9 @@ class _Succession:
     def hand_over(self, logs: Logs, extension: Extension | None, code: int) -> int:
         """Become a new process, or end, if that is to be; else return *code*."""
         recycling = self._recycling
+        if self._has_to_end:
+            logs.flush()
+            os._exit(EXIT_INIT_ERROR)
         if recycling is None or not recycling.is_due:
             return code
         logs.flush()
@@ -250,7 +254,16 @@ class _Succession:
     def _look(self) -> None:
         interrupted = self._runtime.interrupted and self._settings.replaces_interrupted
         if interrupted and self._recycling is None:
-            self._recycling = self._load()
+            try:
+                self._recycling = self._load()
+            except Exception as error:  # no descriptor is left, or an import hook of the function's raises
+                self._has_to_end = True
+                what = (
+                    "the process ends, and Lambda starts a new one: it was interrupted, and what could replace it "
+                    "cannot be loaded: %s"
+                )
+                tell(log, logging.WARNING, what, error)
+                raise SystemExit from None
         if self._recycling is not None and self._deadline is not None:
             self._recycling.look(self._deadline, failed=self._runtime.failed, interrupted=interrupted)
 

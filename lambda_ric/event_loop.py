@@ -5,6 +5,7 @@ asyncio costs a cold start more than the rest of the runtime together, so it is 
 or used when the function's own code has loaded it.
 
     none ──loop()──▶ adopted, or made ──the function closes it──▶ none: a warning, and another one at the next loop()
+                                      ──or the descriptors that it waits with──▶
 
 **Whose loop it is.** Clients, locks and tasks belong to the loop that they were made on. So the loop that the
 function's modules have made the current one while they were imported becomes the environment's; where there is none,
@@ -64,6 +65,17 @@ def came_from_a_task(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _came_from_loop(error: BaseException) -> bool:
+    """Say whether *error* was raised where a loop waits, and not in a handler of a signal that came meanwhile."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "selectors" and not came_from_a_task(error)
+
+
+_LEFT_BEHIND: list[asyncio.AbstractEventLoop] = []
 
 
 def runs_a_loop() -> bool:
@@ -163,13 +175,21 @@ class EventLoop:
                 try:
                     result = loop.run_until_complete(future)
                     break
+                except OSError as error:
+                    if not self._leaves_behind(error) or not future.done():
+                        raise
+                    result = future.result()
+                    break
                 except (SystemExit, KeyboardInterrupt) as error:
                     # That of any task goes through the loop. This one goes on, and gets it if it awaits the other.
                     if _raised(future, error) or not came_from_a_task(error):
                         raise
                     self._raised_beside.append(error)
-        except TimeUp:
-            raise
+        except TimeUp as time_up:
+            if stood_at is None:
+                raise
+            # It is the second: the first has asked the code to stop, where it had run for too long.
+            raise time_up.with_traceback(stood_at) from None
         except asyncio.CancelledError as cancelled:
             if asked:
                 raise TimeUp().with_traceback(cancelled.__traceback__) from None
@@ -189,7 +209,7 @@ class EventLoop:
                     variable.set(value)
             if not future.done():
                 future.cancel()
-                self._interrupted = future
+                self._interrupted = future if self.owns(future) else None
             else:
                 # Raised here: nobody else needs to tell it.
                 self._raised_beside = [error for error in self._raised_beside if not _raised(future, error)]
@@ -221,6 +241,9 @@ class EventLoop:
             while not (is_so() or task.done()):
                 try:
                     loop.run_forever()
+                except OSError as error:
+                    if not self._leaves_behind(error) or not (is_so() or task.done()):
+                        raise
                 except (SystemExit, KeyboardInterrupt) as error:
                     if _raised(task, error) or not came_from_a_task(error):
                         raise
@@ -229,9 +252,11 @@ class EventLoop:
                 raise TimeUp().with_traceback(stood_at)
             if self.interrupt.raised is not None:
                 raise self.interrupt.raised
-        except BaseException:
+        except BaseException as error:
             task.cancel()
-            self._interrupted = task
+            self._interrupted = task if self.owns(task) else None
+            if isinstance(error, TimeUp) and stood_at is not None:
+                error.__traceback__ = stood_at
             raise
         finally:
             self.interrupt.ask_first(None)
@@ -250,8 +275,9 @@ class EventLoop:
             loop.call_soon(loop.stop)
             with self.interrupt.at(until, again=grace):
                 loop.run_forever()
-        except RuntimeError as error:
-            tell(log, logging.WARNING, "the event loop cannot be run: %s", error)
+        except (OSError, RuntimeError) as error:
+            if not self._leaves_behind(error):
+                tell(log, logging.WARNING, "the event loop cannot be run: %s", error)
         except BaseException as error:
             if isinstance(error, TimeUp):
                 task.cancel()
@@ -319,8 +345,9 @@ class EventLoop:
                 self._loop.run_forever()
         except (TimeUp, SystemExit, KeyboardInterrupt):
             pass  # of code whose time was up before
-        except RuntimeError as error:
-            tell(log, logging.WARNING, "the event loop cannot be run: %s", error)
+        except Exception as error:  # a handler of a signal may raise any
+            if not self._leaves_behind(error):
+                tell(log, logging.WARNING, "the event loop cannot be run: %s", error)
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None and not interrupted.done():
             what = (
@@ -356,6 +383,30 @@ class EventLoop:
             )
         except (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
             pass  # the process ends
+        except Exception as error:
+            self._leaves_behind(error)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is none at the moment, be it that there was one, whose tasks never end."""
+        return self._loop is None
+
+    def _leaves_behind(self, error: Exception) -> bool:
+        """
+        Leave the loop behind if *error* says that it cannot wait any more, and say whether it does.
+
+        Somebody has closed all descriptors, as daemons do. Those numbers may be others' by now, so it is neither closed
+        nor collected, which would close them.
+        """
+        loop = self._loop
+        if loop is None or not isinstance(error, OSError) or not _came_from_loop(error):
+            return False
+        what = "the event loop cannot be run any more, and what belonged to it is lost: %s; a new one is made"
+        tell(log, logging.WARNING, what, error)
+        _LEFT_BEHIND.append(loop)
+        self._loop = None
+        sys.modules["asyncio"].set_event_loop(None)
+        return True
 
     def end(self, grace: float) -> None:
         """Cancel every task, give them *grace* seconds to end, and close the loop."""

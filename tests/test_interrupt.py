@@ -450,18 +450,41 @@ def test_encoding_of_the_result_is_interrupted_too() -> None:
     assert timed_out(run(lambda event, context: Result(slow=1)))
 
 
-def test_error_names_the_line_that_ran_too_long_not_its_clean_up() -> None:
-    """Clean-up that does not end is interrupted anew."""
+def never_cleans_up(event: Any, context: Any) -> None:
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(61)
 
-    def handler(event: Any, context: Any) -> None:
-        try:
-            time.sleep(60)
-        finally:
-            time.sleep(61)
 
-    frames = "".join(json.loads(run(handler).payload)["stackTrace"])
-    assert "sleep(60)" in frames
-    assert "sleep(61)" not in frames
+async def never_cleans_up_async(event: Any, context: Any) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(61)
+
+
+async def blocks_in_clean_up(event: Any, context: Any) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        time.sleep(61)  # noqa: ASYNC251
+
+
+async def tries_again(event: Any, context: Any) -> None:
+    for _ in range(3):
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("handler", [never_cleans_up, never_cleans_up_async, blocks_in_clean_up, tries_again])
+def test_error_names_the_line_that_ran_too_long_not_its_clean_up(handler: Callable[[Any, Any], Any]) -> None:
+    """Clean-up that does not end is interrupted anew, if it has to be in the middle of the event loop."""
+    frames = json.loads(run(handler).payload)["stackTrace"]
+
+    assert f"in {handler.__name__}\n" in frames[0]
+    assert "sleep(60)" in frames[0]
+    assert not any("sleep(61)" in frame or "selectors" in frame for frame in frames)
 
 
 def test_clean_up_has_its_time_from_the_moment_at_which_it_begins() -> None:

@@ -43,7 +43,7 @@ class Coroutines:
         except Exception as error:
             # A stop() of the function's code ends one run. What ends them all has made the loop unusable.
             self._failed_runs += 1
-            if self._failed_runs >= _MOST_FAILED_RUNS:
+            if self._failed_runs >= _MOST_FAILED_RUNS or self._event_loop.is_lost:
                 self.awaited.clear()
                 self._registry.fail_coroutines(error)
 

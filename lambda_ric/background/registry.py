@@ -48,6 +48,7 @@ from .work import (
     NO_THREAD,
     NO_TIME,
     PENDING,
+    RUNNING,
     SUCCEEDED,
     OutOfTime,
     Work,
@@ -234,7 +235,9 @@ class Registry:
         self.end(work, FAILED, exception=error)
 
     def fail_coroutines(self, error: Exception) -> None:
-        """End everything that waits for the event loop, which cannot be run for that *error*."""
+        """End everything that waits for the event loop, or runs on it, which cannot be run for that *error*."""
+        for running in [work for work in self.works if work.is_asynchronous and work.state == RUNNING]:
+            running.context.run(self.fail, running, error)
         while True:
             with self.lock:
                 work = self.coroutines.take()

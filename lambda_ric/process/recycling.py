@@ -117,11 +117,11 @@ class Recycling:
         os._exit(EXIT_AFTER_INTERRUPTION)
 
     def _end_children(self) -> None:
-        from .children import end_all  # a process that goes on does not need it
-
         try:
+            from .children import end_all  # a process that goes on does not need it
+
             end_all(self._start.since_boot)
-        except OSError as error:
+        except (OSError, ImportError) as error:
             tell(log, logging.WARNING, "child processes may go on: %s", error)
 
     def _is_worn_out(self) -> str:

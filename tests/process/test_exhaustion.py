@@ -65,10 +65,111 @@ def test_process_without_descriptors_answers_and_serves_the_next_event(serve: Se
     assert len(failed) == (2 if handler == "first_coroutine" else 0)
 
 
+WITHOUT_ITS_LOOP = """
+import asyncio, os
+from lambda_ric import after_invoke, wait_until
+from lambda_ric.asgi import ASGIHandler
+
+if os.environ.get("HOOK"):
+    @after_invoke
+    async def hook(outcome):
+        await asyncio.sleep(0)
+
+def close_all(event):
+    if event != "next":
+        os.closerange(3, 64)
+
+async def asynchronous(event, context):
+    await asyncio.sleep(0)
+    close_all(event)
+    return event
+
+def synchronous(event, context):
+    asyncio.get_event_loop()
+    close_all(event)
+    return event
+
+async def work(event):
+    close_all(event)
+    await asyncio.sleep(0)
+    print("worked")
+
+def background(event, context):
+    asyncio.get_event_loop()
+    wait_until(work(event))
+    return event
+"""
+
+
+@pytest.mark.parametrize("handler", ["asynchronous", "synchronous", "background"])
+def test_event_loop_whose_descriptors_are_closed_costs_no_answer_and_no_later_event(serve: Serve, handler: str) -> None:
+    """A new one takes its place, and one line says so; what was at work on it fails."""
+    served = serve(WITHOUT_ITS_LOOP, "close", "next", "next", handler=f"app.{handler}", env={"HOOK": "1"})
+
+    assert served.answers == ["close", "next", "next"]
+    assert served.stdout.count("the event loop cannot be run any more, and what belonged to it is lost") == 1
+    if handler == "background":
+        assert served.stdout.count("worked") == 2
+        assert served.stdout.count("background task work failed") == 1
+    assert "Exception ignored" not in served.stderr
+
+
+INTERRUPTED = """
+import asyncio, time
+from lambda_ric import on_shutdown
+
+@on_shutdown
+def say():
+    print("shut down")
+
+class Raising:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        raise ImportError("no more imports")
+
+def without_descriptors(event, context):
+    exhaust()
+    time.sleep(60)
+
+def without_imports(event, context):
+    __import__("sys").meta_path.insert(0, Raising)
+    time.sleep(60)
+
+def without_a_loop(event, context):
+    asyncio.get_event_loop()
+    os.closerange(3, 64)
+    time.sleep(60)
+
+async def without_its_loop(event, context):
+    await asyncio.sleep(0)
+    os.closerange(3, 64)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("handler", ["without_descriptors", "without_imports", "without_a_loop", "without_its_loop"])
+def test_process_that_was_interrupted_without_descriptors_answers_and_ends_in_order(serve: Serve, handler: str) -> None:
+    """Its caller hears of the timeout, and the hooks run; no traceback of the runtime's own says otherwise."""
+    served = serve(
+        WITHOUT_DESCRIPTORS + INTERRUPTED,
+        Event(None, timeout=4.0),
+        handler=f"app.{handler}",
+        env={"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1"},  # so that no start fits
+    )
+
+    assert [answer["errorType"] for answer in served.answers] == ["Function.Timeout"]
+    assert served.stdout.count("the process ends, and Lambda starts a new one: it was interrupted") == 1
+    assert "shut down" in served.lines
+    assert "Traceback" not in served.stderr
+    assert served.exit_code == 1
+
+
 def test_record_with_an_exception_is_json_also_without_descriptors(serve: Serve) -> None:
     """Python 3.15 loads a module for the first traceback."""
-    source = WITHOUT_DESCRIPTORS + "\nimport logging\ndef handler(event, context):\n    exhaust()\n" + (
-        "    try:\n        open('/dev/null')\n    except OSError:\n        logging.exception('cannot be opened')\n"
+    source = (
+        WITHOUT_DESCRIPTORS
+        + "\nimport logging\ndef handler(event, context):\n    exhaust()\n"
+        + ("    try:\n        open('/dev/null')\n    except OSError:\n        logging.exception('cannot be opened')\n")
     )
     served = serve(source, None, env={"AWS_LAMBDA_LOG_FORMAT": "JSON"})
 
