@@ -164,6 +164,33 @@ def test_processes_of_others_are_left_alone(stand_in: StandIn) -> None:
         other.wait()
 
 
+def test_keeper_is_not_woken_when_its_processes_are_stopped_and_continued() -> None:
+    """
+    So it is with every invocation, and would cost each; the end of a process is what the keeper has to hear of.
+    """
+    script = """
+        import os, select, signal, socket
+        from lambda_ric.emulator.environment import keeper
+
+        keeps = keeper.Keeper(socket.socketpair()[0])
+        heard = lambda seconds: select.select([keeps._wakes], [], [], seconds)[0] != []
+        child = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+        found = []
+        for sent, seen in ((signal.SIGSTOP, os.WSTOPPED), (signal.SIGCONT, os.WCONTINUED)):
+            os.kill(child, sent)
+            os.waitid(os.P_PID, child, seen)
+            found.append(heard(0))
+        os.kill(child, signal.SIGKILL)
+        print(*found, heard(20))
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["False", "False", "True"]
+
+
 def test_keeper_that_was_killed_takes_its_runtime_along(stand_in: StandIn) -> None:
     """
     The event fails, and the next one has an environment again.
