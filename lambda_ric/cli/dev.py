@@ -34,7 +34,7 @@ from lambda_ric.errors import ConfigurationError
 from lambda_ric.limits import MAX_TIMEOUT
 
 from .options import add_function_options, variables
-from .output import Notes, show_line, write
+from .output import Terminal, write
 from .signals import exit_code, until_signal
 
 
@@ -182,8 +182,7 @@ def run(options: argparse.Namespace) -> int:
         read_only=options.read_only,
         private_network=options.private_network,
         reachable_ports=_reachable_ports(options),
-        on_log=show_line,
-        observers=[Notes()],
+        observers=[Terminal()],
     )
     return anyio.run(_serve, emulator, options)
 

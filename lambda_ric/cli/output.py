@@ -4,6 +4,7 @@ What a person or a script gets to read.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -31,24 +32,58 @@ def write(stream: TextIO, content: str | bytes) -> None:
 
 def show_line(line: LogLine) -> None:
     """Write a line of the log to stderr, with its time."""
+    write(sys.stderr, _shown(line))
+
+
+def _shown(line: LogLine) -> str:
     clock = f"{_clock(int(line.time))}.{int(line.time % 1 * 1000):03}"
     text = line.text.rstrip("\r")
     if "\r" in text or "\n" in text:
         # Lambda keeps lines that are joined by a carriage return together as one event.
         text = f"\n{' ' * 14}".join(text.replace("\r", "\n").split("\n"))
-    write(sys.stderr, f"{clock}  {text}\n")
+    return f"{clock}  {text}\n"
+
+
+class Terminal(Observer):
+    """
+    Writes the log to stderr, and what the platform does beside it: all lines of one turn of the event loop at once.
+
+    END, REPORT and the next START come in one turn, in which the runtime is given the next event: it is at work while
+    they are written.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[LogLine] = []
+
+    def log(self, line: LogLine, invocation: Invocation | None, environment: int) -> None:
+        """Write *line* soon."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(line)
+
+    def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
+        """Write it like a line of the platform."""
+        self.log(_as_line(kind, text), invocation, 0)
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        write(sys.stderr, "".join(map(_shown, lines)))
 
 
 class Notes(Observer):
-    """Writes what the platform does beside the log: all of it, or what is of one of *kinds*."""
+    """Writes what the platform does beside the log, as far as it is of one of *kinds*."""
 
     def __init__(self, *kinds: str) -> None:
         self._kinds = kinds
 
     def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
         """Write it like a line of the platform."""
-        if not self._kinds or kind in self._kinds:
-            show_line(LogLine(time.time(), f"{kind.upper()} {text}", platform=True))
+        if kind in self._kinds:
+            show_line(_as_line(kind, text))
+
+
+def _as_line(kind: str, text: str) -> LogLine:
+    return LogLine(time.time(), f"{kind.upper()} {text}", platform=True)
 
 
 class LogHandler(logging.Handler):

@@ -75,6 +75,9 @@ class RuntimeState(Enum):
     RESTORING = "Restoring"
     RESTORE_FAILED = "RuntimeRestoreErrorState"
 
+    # There is one of each. Enum's own hash is written in Python: 2 µs of a call.
+    __hash__ = object.__hash__
+
 
 # The environment's turn.
 _WAITING = {RuntimeState.READY, RuntimeState.RESTORE_READY, RuntimeState.INIT_FAILED, RuntimeState.RESTORE_FAILED}

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -76,41 +76,32 @@ class Feed(Observer):
 
     def changed(self, invocation: Invocation) -> None:
         """Tell that *invocation* has moved on."""
+        key = invocation.nonce
         record = snapshot(invocation) if invocation.ended and holds_much(invocation) else invocation
-        self._invocations[invocation.nonce] = record
-        while len(self._invocations) > MAX_INVOCATIONS:
+        self._invocations[key] = record
+        if len(self._invocations) > MAX_INVOCATIONS:
             self._invocations.popitem(last=False)
             self._forgotten += 1
-        self._tell(invocation.nonce, "invocation", record)
+        if self._readers:
+            self._tell(key, "invocation", record)
 
     def log(self, line: LogLine, invocation: Invocation | None, environment: int) -> None:
         """Tell of a line that *environment*, during *invocation* if any, or the platform wrote."""
-        number = next(self._numbers)
-        record = {
-            "n": number,
-            "time": milliseconds(line.time),
-            "text": line.text[:MAX_PREVIEW],
-            "truncated": len(line.text) > MAX_PREVIEW,
-            "platform": line.platform,
-            "key": invocation.nonce if invocation else None,
-            "environment": environment,
-        }
+        time, text, platform = line
+        key = invocation.nonce if invocation else None
+        record = _Line(
+            next(self._numbers), time, text[:MAX_PREVIEW], len(text) > MAX_PREVIEW, platform, key, environment
+        )
         self._lines.add(record)
-        self._tell(number, "log", record)
+        if self._readers:
+            self._tell(record.n, "log", record)
 
     def note(self, kind: str, text: str, invocation: Invocation | None = None) -> None:
         """Tell of what is neither; the page counts ``dropped``, and a caller's ``throttle``, with the failures."""
-        number = next(self._numbers)
-        record = {
-            "n": number,
-            "time": milliseconds(self._clock()),
-            "kind": kind,
-            "text": text[:MAX_PREVIEW],
-            "key": invocation.nonce if invocation else None,
-            "source": invocation.source if invocation else None,
-        }
+        key, source = (invocation.nonce, invocation.source) if invocation else (None, None)
+        record = _Note(next(self._numbers), self._clock(), kind, text[:MAX_PREVIEW], key, source)
         self._notes.add(record)
-        self._tell(number, "note", record)
+        self._tell(record.n, "note", record)
 
     def _tell(self, key: str | int, event: str, record: _Record) -> None:
         for reader in self._readers:
@@ -145,12 +136,12 @@ class Feed(Observer):
         said = heapq.merge(
             (("log", record) for record in self._lines.records),
             (("note", record) for record in self._notes.records),
-            key=lambda item: int(item[1]["n"]),
+            key=lambda item: item[1].n,
         )
         return {
             "hello": ("hello", self._hello()),
             **{key: ("invocation", record) for key, record in self._invocations.items()},
-            **{item[1]["n"]: item for item in said},
+            **{item[1].n: item for item in said},
             "live": ("live", {}),
         }
 
@@ -180,24 +171,55 @@ class Feed(Observer):
         }
 
 
-_Record = Invocation | dict[str, Any]
+class _Line(NamedTuple):
+    """A line of the log, which becomes a document only for a reader: mostly there is none."""
+
+    n: int
+    time: float
+    text: str
+    truncated: bool
+    platform: bool
+    key: str | None
+    environment: int
+
+
+class _Note(NamedTuple):
+    """What was said beside the log, likewise."""
+
+    n: int
+    time: float
+    kind: str
+    text: str
+    key: str | None
+    source: str | None
+
+
+_Record = Invocation | _Line | _Note | dict[str, Any]
+
+
+def _document(record: _Record) -> dict[str, Any]:
+    if isinstance(record, Invocation):
+        return snapshot(record)
+    if isinstance(record, dict):
+        return record
+    return {**record._asdict(), "time": milliseconds(record.time)}
 
 
 class _Said:
     """The last lines, or notes: so many of them, and so much text, whichever is less."""
 
     def __init__(self, limit: int) -> None:
-        self.records: deque[dict[str, Any]] = deque()
+        self.records: deque[_Line | _Note] = deque()
         self.forgotten = 0
         self._limit = limit
         self._size = 0
         """Characters of all records."""
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: _Line | _Note) -> None:
         self.records.append(record)
-        self._size += len(record["text"])
+        self._size += len(record.text)
         while len(self.records) > self._limit or self._size > MAX_TEXT:
-            self._size -= len(self.records.popleft()["text"])
+            self._size -= len(self.records.popleft().text)
             self.forgotten += 1
 
 
@@ -221,8 +243,8 @@ class _Reader:
 
     def put(self, key: str | int, event: str, record: _Record) -> None:
         self.backlog[key] = event, record
-        if not isinstance(record, Invocation):
-            self._size += len(record.get("text", ""))
+        if isinstance(record, _Line | _Note):
+            self._size += len(record.text)
         self._wake.set()
 
     def take(self) -> bytes:
@@ -232,8 +254,8 @@ class _Reader:
             event, record = self.backlog.pop(next(iter(self.backlog)))
             if not self.backlog:
                 self._size = 0
-            document = snapshot(record) if isinstance(record, Invocation) else record
-            part += f"event: {event}\ndata: {json.dumps(document, separators=(',', ':'))}\n\n".encode("ascii")
+            data = json.dumps(_document(record), separators=(",", ":"))
+            part += f"event: {event}\ndata: {data}\n\n".encode("ascii")
         return part
 
     async def woken(self, sleep: Callable[[float], Awaitable[None]]) -> bool:

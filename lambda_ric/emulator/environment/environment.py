@@ -153,7 +153,7 @@ class Environment(ABC, Generic[Side]):
 
 
 def _parse_span(line: bytes) -> tuple[str, Span]:
-    fields = json.loads(line)
+    fields = json.loads(line.decode())
     kind, name, state = (str(fields[key]) for key in ("kind", "name", "state"))
     start, end = float(fields["start"]), math.nan
     if state != "running":

@@ -166,9 +166,10 @@ class OrdinaryEnvironment(Environment[RuntimeAPI]):
 
     async def _delivered(self, invocation: Invocation, sandbox: Sandbox[RuntimeAPI]) -> Failure | None:
         """Deliver *invocation* and wait until everybody polls again; return why somebody did not."""
-        sandbox.processes.thaw()
         sandbox.extensions_api.deliver_invoke(invocation)
         sandbox.runtime_api.deliver(invocation)
+        # Last, so that the processes wake once, to what has come, and not twice.
+        sandbox.processes.thaw()
         failure = await sandbox.settled(invocation.deadline - self._clock())
         if failure is not None and failure.status == "timeout" and sandbox.runtime_api.waits:
             self._tell_who_is_waited_for(sandbox)

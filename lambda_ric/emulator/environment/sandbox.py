@@ -109,9 +109,9 @@ class Sandbox(Generic[Side]):
 
     async def settled(self, limit: float) -> Failure | None:
         """Wait *limit* seconds until nobody is at work; return why somebody still is, or never will be again."""
-        end = anyio.current_time() + limit
+        end = self._waiting.time() + limit
         while not self._nobody_works:
-            if end <= anyio.current_time():
+            if end <= self._waiting.time():
                 return TIMED_OUT
             if await self._waiting.stirred_until(end) and self.out_of_memory:
                 return OUT_OF_MEMORY

@@ -5,6 +5,7 @@ How an environment waits for its processes: until something stirs, or a time has
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 # How often a phase that takes its time is looked at, in seconds.
 INTERVAL = 0.25
@@ -15,6 +16,8 @@ class Waiting:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.time: Callable[[], float] = self._loop.time
+        """The clock of the event loop, which `anyio.current_time` looks for anew each time."""
         self._stirred = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._interval_is_over = False

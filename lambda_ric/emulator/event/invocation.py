@@ -214,6 +214,11 @@ class Invocation:
         """The last lines that were written meanwhile."""
         return self._log.lines
 
+    @property
+    def log_size(self) -> int:
+        """The characters of these lines."""
+        return self._log.size
+
     def log_tail(self) -> bytes:
         """Return the last 4 KB of the log, which is what the Invoke API shows of it."""
         return self._log.tail(_LOG_TAIL)

@@ -24,18 +24,19 @@ class LogLine(NamedTuple):
 class Log:
     """The last lines of the log of one invocation."""
 
-    __slots__ = ("_lines", "_size")
+    __slots__ = ("_lines", "size")
 
     def __init__(self) -> None:
         self._lines: deque[LogLine] = deque()
-        self._size = 0
+        self.size: int = 0
+        """Characters of all lines that are kept."""
 
     def add(self, line: LogLine) -> None:
         """Keep *line*, and forget the oldest ones beyond the limits."""
         self._lines.append(line)
-        self._size += len(line.text)
-        while len(self._lines) > MAX_LINES or (self._size > MAX_CHARACTERS and len(self._lines) > 1):
-            self._size -= len(self._lines.popleft().text)
+        self.size += len(line.text)
+        while len(self._lines) > MAX_LINES or (self.size > MAX_CHARACTERS and len(self._lines) > 1):
+            self.size -= len(self._lines.popleft().text)
 
     @property
     def lines(self) -> list[LogLine]:

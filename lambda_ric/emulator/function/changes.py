@@ -8,18 +8,20 @@ until a watcher has noticed.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from fnmatch import fnmatch
+from fnmatch import translate
 from pathlib import Path
 
 # What is code, whichever runtime it is for. Data beside it may be written by the function itself.
 CODE = ("*.py", "*.js", "*.mjs", "*.cjs", "*.rb", "*.php", "*.sh")
 # What a developer's directory holds besides the function. A hidden directory is passed over as well.
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
-# A look may take this part of the time: with a great many files it is not taken at every event.
-_SHARE = 0.03
+# A look may take this part of the time: with a great many files it is not taken at every event. It is what hot reload
+# costs a function that is called without a pause.
+_SHARE = 0.01
 
 Seen = dict[str, tuple[int, int, int]]
 """What makes a file the same: its time, size and number, by its path below the root."""
@@ -34,7 +36,8 @@ class SourceFiles:
 
     def __init__(self, root: Path, include: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
-        self._patterns = (*CODE, *include)
+        # One expression for all: to try each pattern takes up to twice as long.
+        self._is_code = re.compile("|".join(map(translate, (*CODE, *include)))).match
         self._clock = clock
         self._next_look = 0.0
         self._seen = self._look()
@@ -64,7 +67,7 @@ class SourceFiles:
                     if entry.is_dir(follow_symlinks=False):
                         if not entry.name.startswith(".") and entry.name not in _PASSED_OVER:
                             directories.append(path)
-                    elif any(fnmatch(entry.name, pattern) or fnmatch(path, pattern) for pattern in self._patterns):
+                    elif self._is_code(entry.name) or self._is_code(path):
                         status = entry.stat()
                         yield path, (status.st_mtime_ns, status.st_size, status.st_ino)
 

@@ -105,7 +105,7 @@ class Request:
 
     __slots__ = ("_body", "_reader", "headers", "method", "path", "query", "segments", "trailers")
 
-    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | BodyReader) -> None:
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes | BodyReader) -> None:
         self.method: str = method
         if "://" in target:
             target, headers = _origin_form(target, headers)
@@ -116,7 +116,7 @@ class Request:
         segments = self.path.removeprefix("/").split("/")
         self.segments: tuple[str, ...] = tuple(map(unquote, segments)) if "%" in self.path else tuple(segments)
         """The parts of the path, percent-decoded one by one."""
-        self.headers: dict[str, str] = headers
+        self.headers: Mapping[str, str] = headers
         """By lower-case name; repeated ones are joined as HTTP allows."""
         self.trailers: dict[str, str] = {}
         """By lower-case name, after the body was read to its end."""
@@ -163,7 +163,7 @@ class Request:
             yield part
 
 
-def _origin_form(target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+def _origin_form(target: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """Return a *target* that is a whole URL as if it had been sent to its host: RFC 9112, 3.2.2."""
     match = _ABSOLUTE.match(target)
     if match is None:

@@ -5,7 +5,7 @@ Who may subscribe to telemetry, and how it reaches them.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +41,7 @@ class Subscriber:
     port: int = 0
     errors: int = 0
     paths: list[str] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     batches: list[list[Any]] = field(default_factory=list)
     got_one: anyio.Event = field(default_factory=anyio.Event)
     open: anyio.Event = field(default_factory=anyio.Event)
