@@ -396,6 +396,7 @@ class Registry:
         """Forget all work: it, its context and this registry hold each other, and with them the event."""
         works, self.works = self.works, []
         self._known.clear()
+        self._start_threads = _do_nothing
         for work in works:
             if work.state != ABANDONED:
                 work.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import json
 import logging
 import re
@@ -1105,3 +1106,25 @@ def hand_over_at_the_end() -> None:
     threads[0].join()
     assert sorted(ran) == accepted
     assert accepted + refused == [0, 1, 2, 3, 4]
+
+
+def test_what_background_work_leaves_is_freed_without_the_garbage_collector() -> None:
+    """What holds itself in a circle keeps memory until the collector comes, in the handler's time of a later caller."""
+
+    def handler(event: Any, context: Any) -> None:
+        wait_until(len, "work")
+
+    run(handler)  # what is loaded and made once
+    gc.collect()
+    gc.disable()
+    try:
+        run(handler)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [thing for thing in gc.garbage if type(thing).__module__.startswith("lambda_ric")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert left == []
