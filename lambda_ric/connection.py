@@ -21,7 +21,7 @@ import _socket  # its wrapper, socket, would be 3 ms of a cold start
 
 from .errors import ConnectionLostError
 from .protocol import NEXT, Call, chunk, last_chunk
-from .replies import Reply, ReplyParser
+from .replies import Reply, ReplyParser, read_whole
 from .settings import Address
 
 TYPE_CHECKING = False
@@ -103,10 +103,10 @@ class Connection:
         if data == self._last_data:
             # Most acknowledgements are the one before, to the byte: it need not be read again.
             return self._last_reply
-        parser = ReplyParser()
-        reply = parser.feed(data) if data else parser.end()
+        reply = read_whole(data)
         if reply is None:
-            return read_reply(connected, parser)
+            parser = ReplyParser()
+            return (parser.feed(data) if data else parser.end()) or read_reply(connected, parser)
         if len(data) <= _REMEMBERED:
             self._last_data, self._last_reply = data, reply
         return reply

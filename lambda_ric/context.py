@@ -135,6 +135,16 @@ class _FromEnvironment:
         return value
 
 
+class _Identity:
+    """That of nobody, made when it is first asked for; it can be assigned."""
+
+    def __get__(self, instance: object | None, owner: type) -> CognitoIdentity:
+        identity = CognitoIdentity()
+        if instance is not None:
+            vars(instance)["identity"] = identity
+        return identity
+
+
 class LambdaContext:
     """
     The second argument of a handler.
@@ -148,6 +158,10 @@ class LambdaContext:
     memory_limit_in_mb: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     log_group_name: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_LOG_GROUP_NAME")
     log_stream_name: _FromEnvironment = _FromEnvironment("AWS_LAMBDA_LOG_STREAM_NAME")
+
+    client_context: ClientContext | None = None
+    identity: CognitoIdentity | _Identity = _Identity()
+    _w3c: Mapping[str, str] = {}
 
     trace_id: str | None = None
     """The X-Ray trace header of this invocation."""
@@ -166,10 +180,7 @@ class LambdaContext:
         self.aws_request_id = invoke_id
         self.invoked_function_arn = invoked_function_arn
         self.tenant_id = tenant_id
-        self.client_context: ClientContext | None = None
-        self.identity: CognitoIdentity = CognitoIdentity()
         self._epoch_deadline_time_in_ms = epoch_deadline_time_in_ms
-        self._w3c: dict[str, str] = {}
         if client_context is not None:
             self.client_context = _client_context(client_context)
             w3c = client_context.get("w3c")

@@ -38,7 +38,12 @@ class Outcome:
     __slots__ = ("context", "duration", "error", "event", "result")
 
     def __init__(
-        self, event: Any, context: LambdaContext | None, result: Any, error: BaseException | None, duration: float
+        self,
+        event: Any = None,
+        context: LambdaContext | None = None,
+        result: Any = None,
+        error: BaseException | None = None,
+        duration: float = 0.0,
     ) -> None:
         self.event: Any = event
         self.context: LambdaContext | None = context

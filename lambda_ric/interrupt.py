@@ -16,7 +16,8 @@ For that five functions of the module are replaced before the function's code is
 `alarm`, `setitimer` and `getitimer`, each only for this signal and this timer. What goes past them is seen when the
 next block begins: a handler that was installed in another way becomes the function's. There are two ways to keep the
 signal for good, and the soft deadline off: a handler of asyncio's, whose loop hears of every SIGALRM, and a mask that
-blocks it.
+blocks it. A sixth function, `pthread_sigmask`, tells of masks: to ask for it in each block would take a hundredth of
+the instructions of an empty invocation.
 
 A block, from `Interrupt.__enter__` to `__exit__`:
 
@@ -81,7 +82,7 @@ class _SharedAlarm:
     """
 
     def __init__(self) -> None:
-        self._is_shared = False
+        self._is_shared = self._is_blocked = False
         self._on_signal = self._on_alarm
         self._handler: Any = signal.SIG_DFL
         self._due = math.inf
@@ -95,14 +96,15 @@ class _SharedAlarm:
         if self._is_shared:
             return
         self._is_shared = True
+        self._look_at_mask()
         self._take_timer()
         self._become(_getsignal(signal.SIGALRM))
         os.register_at_fork(after_in_child=self._forget_timers)
-        # `signal` has three of them from `_signal` as they are; its functions of the other two names call those.
+        # `signal` has three of them from `_signal` as they are; its functions of the other names call those.
         modules: list[Any] = [signal, sys.modules.get("signal", signal)]
         for module in modules:
             module.alarm, module.setitimer, module.getitimer = self.alarm, self.setitimer, self.getitimer
-        signal.signal, signal.getsignal = self.signal, self.getsignal
+        signal.signal, signal.getsignal, signal.pthread_sigmask = self.signal, self.getsignal, self.pthread_sigmask
 
     # What the runtime does with it, on the main thread...
 
@@ -125,7 +127,7 @@ class _SharedAlarm:
             _setitimer(signal.ITIMER_REAL, seconds, _LOST)
         else:
             self._set_timer()
-        return signal.SIGALRM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return not self._is_blocked
 
     def stop(self) -> None:
         """Do not call it, even if its time has come."""
@@ -144,6 +146,9 @@ class _SharedAlarm:
         installed = _getsignal(signal.SIGALRM)
         if installed is not self._on_signal and installed is not self._handler and not self._is_elsewhere(installed):
             self._become(installed)
+
+    def _look_at_mask(self) -> None:
+        self._is_blocked = signal.SIGALRM in _pthread_sigmask(signal.SIG_BLOCK, ())
 
     def _is_elsewhere(self, installed: Any) -> bool:
         return self._handler is _ELSEWHERE and _keeps_signal(installed)
@@ -239,6 +244,13 @@ class _SharedAlarm:
         self._set_timer()
         return before
 
+    def pthread_sigmask(self, how: int, mask: Any, /) -> Any:
+        """As `signal.pthread_sigmask`."""
+        before = _pthread_sigmask(how, mask)
+        if get_ident() == MAIN_THREAD:
+            self._look_at_mask()
+        return before
+
     def getitimer(self, which: int, /) -> tuple[float, float]:
         """As `signal.getitimer`."""
         if which != signal.ITIMER_REAL or self._handler is _ELSEWHERE:
@@ -254,6 +266,7 @@ class _SharedAlarm:
 
 _signal, _getsignal = signal.signal, signal.getsignal
 _alarm, _setitimer, _getitimer = signal.alarm, signal.setitimer, signal.getitimer
+_pthread_sigmask = signal.pthread_sigmask
 
 # In the place of the function's handler: one that cannot be called by us alone.
 _ELSEWHERE = object()

@@ -51,7 +51,7 @@ class ReplyParser:
     def feed(self, data: bytes) -> Reply | None:
         """Take *data* in; return the reply once it is whole."""
         if not self._buffer and self._head is None:
-            reply = _read_whole(data)
+            reply = read_whole(data)
             if reply is not None:
                 return reply
         self._buffer += data
@@ -168,11 +168,11 @@ _CHUNK_SIZE = rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n"
 _LONGEST_LINE = 8192
 
 
-def _read_whole(data: bytes) -> Reply | None:
+def read_whole(data: bytes) -> Reply | None:
     """
     Return the reply if *data* is a plain one and all of it, as nearly every one is.
 
-    None says nothing: the parser reads it again, with every check.
+    None says nothing: `ReplyParser` reads it again, with every check.
     """
     head, _, body = data.partition(b"\r\n\r\n")
     if body.endswith(_LAST_CHUNK):
@@ -191,7 +191,7 @@ def _read_one_chunk(head: bytes, body: bytes) -> Reply | None:
 
 def _read_plain(head: bytes, body: bytes) -> Reply | None:
     try:
-        first, *lines = head.decode().split("\r\n")
+        first, *lines = head.decode().split("\n")
     except UnicodeDecodeError:
         return None
     headers: dict[str, str] = {}
@@ -202,11 +202,12 @@ def _read_plain(head: bytes, body: bytes) -> Reply | None:
     if (
         headers.get("content-length") != str(len(body))
         or len(headers) != len(lines)
-        or head.count(b"\n") != len(lines)
         or b"\0" in head
         or status is None
         or "transfer-encoding" in headers
         or "connection" in headers
+        or "" in headers  # a blank line, and so the end of the head
+        or "\r" in headers
     ):
         return None
     return Reply(status, headers, body)

@@ -71,7 +71,7 @@ class Serving(InvocationScope):
         self.tenant_id: str | None = invocation.tenant_id
         self.trace_id: str | None = invocation.trace_id
         self.invocation: Invocation = invocation
-        self.outcome: Outcome = Outcome(None, None, None, None, 0.0)
+        self.outcome: Outcome = Outcome()
         self._environment = environment
         self._limits = TimeLimits(invocation, environment.settings)
 
@@ -87,7 +87,8 @@ class Serving(InvocationScope):
         """What follows the answer, made by the first who asks for something to."""
         follow_up = self._follow_up
         if follow_up is None:
-            from .follow_up import FollowUp  # most invocations have no sequel
+            # By its whole name: to resolve a relative one each time takes 0.6 % of its instructions.
+            from lambda_ric.follow_up import FollowUp  # most invocations have no sequel
 
             with _making:
                 follow_up = self._follow_up
@@ -364,7 +365,7 @@ class Serving(InvocationScope):
         environment = self._environment
         hooks = environment.hooks
         expected = self._follow_up is not None or hooks.after or hooks.freeze or environment.abandoned
-        return bool(expected or environment.event_loop.has_tasks_of(self))
+        return bool(expected) or environment.event_loop.has_tasks_of(self)
 
     def ends_here(self) -> bool:
         """Say whether nothing is left to be done after the answer, and take no more work then."""
@@ -392,6 +393,8 @@ class Serving(InvocationScope):
         """Forget the event, the results and the work: contexts that outlive the invocation hold this object."""
         self.outcome = _FORGOTTEN
         self._stream = self._values = self._timed_out = None
+        if self._is_over and self._follow_up is None:
+            return  # nothing followed the answer, and nothing is taken any more
         with _making:
             follow_up, self._follow_up, self._is_over = self._follow_up, None, True
         if follow_up is not None:
@@ -399,7 +402,7 @@ class Serving(InvocationScope):
 
 
 _making = threading.Lock()
-_FORGOTTEN = Outcome(None, None, None, None, 0.0)
+_FORGOTTEN = Outcome()
 
 
 def _why_not_carried() -> str:

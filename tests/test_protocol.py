@@ -401,6 +401,17 @@ def test_reply_that_breaks_off_is_a_lost_connection(sent: Sent, at: int) -> None
         parser.end()
 
 
+@pytest.mark.parametrize("line_ends", [b"\n\n", b"\r\n\n", b"\n\r\n"])
+def test_blank_line_ends_the_head_whatever_the_line_ends_are(line_ends: bytes) -> None:
+    """What seems to be a header behind it is the beginning of the body."""
+    parser = ReplyParser()
+
+    assert parser.feed(b"HTTP/1.1 200 OK\r\nA: 1" + line_ends + b"Content-Length: 3\r\n\r\nabc") is None
+    reply = parser.end()
+
+    assert (dict(reply.headers), reply.body) == ({"a": "1"}, b"Content-Length: 3\r\n\r\nabc")
+
+
 @MODEST
 @given(st.lists(st.binary(max_size=60), max_size=4))
 @example([b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"])

@@ -17,7 +17,10 @@ class Summary:
     def __init__(self, request_id: str, works: list[Work], seconds: float) -> None:
         self.request_id = request_id
         self.milliseconds: float = round(seconds * 1000, 2)
-        self.names: dict[str, list[str]] = {end: [work.name for work in works if work.state == end] for end in ENDS}
+        self.names: dict[str, list[str]] = {end: [] for end in ENDS}
+        for work in works:
+            if work.has_ended:
+                self.names[work.state].append(work.name)
         self.total: int = len(works)
 
     @property
@@ -27,18 +30,14 @@ class Summary:
 
     def text(self) -> str:
         """Return the line for the log, in the manner of Lambda's own REPORT line."""
-        parts = [
-            f"BACKGROUND RequestId: {self.request_id}",
-            f"Duration: {self.milliseconds:.2f} ms",
-            f"Tasks: {self.total}",
-        ]
-        parts.append(f"Succeeded: {len(self.names[SUCCEEDED])}")
-        parts += [
-            f"{end.capitalize()}: {len(self.names[end])} ({', '.join(_some(self.names[end]))})"
-            for end in ENDS[1:]
-            if self.names[end]
-        ]
-        return "\t".join(parts)
+        text = (
+            f"BACKGROUND RequestId: {self.request_id}\tDuration: {self.milliseconds:.2f} ms\t"
+            f"Tasks: {self.total}\tSucceeded: {len(self.names[SUCCEEDED])}"
+        )
+        for end in () if self.complete else ENDS[1:]:
+            if names := self.names[end]:
+                text += f"\t{end.capitalize()}: {len(names)} ({', '.join(_some(names))})"
+        return text
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as the JSON log line has it."""
