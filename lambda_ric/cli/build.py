@@ -82,6 +82,11 @@ def packing(command: str, body: Callable[[argparse.Namespace], int], options: ar
     except PackagingError as error:
         write(sys.stderr, f"lambda-ric {command}: {error}\n")
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        write(sys.stderr, f"lambda-ric {command}: {error.filename2 or error.filename}: {error.strerror}\n")
+        return 1
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: pip install 'lambda-ric[build]'") from error
 

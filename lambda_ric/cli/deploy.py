@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lambda_ric.emulator import RESERVED
 from lambda_ric.errors import ConfigurationError
 
 from .build import add_build_options, make, order_of, packing
 from .options import json_text, variables
 from .output import write
+
+CREDENTIALS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 
 
 def add_to(commands: Any) -> None:
@@ -39,7 +42,7 @@ def add_to(commands: Any) -> None:
     add("--layer", metavar="ARN", action="append", default=[], help="a layer; may be repeated")
     add("--url", choices=["iam", "public", "none"], help="its URL: for signed requests, for everybody, or none")
     add("--invoke-mode", choices=["buffered", "response_stream"], help="how its URL answers")
-    add("--region", metavar="R", help="the region (default: that of boto3)")
+    add("--region", metavar="R", help="the region (default: AWS_REGION, else that of boto3)")
     add("--s3-bucket", metavar="B", help="where a zip above 50 MB goes")
     add("--invoke", metavar="JSON", help="invoke it once with this event, and show the answer")
     add("--dry-run", action="store_true", help="show the calls, and change nothing")
@@ -53,12 +56,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        from lambda_ric.packaging.deployment import Calls, Wanted, deploy, invoke
+        from lambda_ric.packaging.deployment import Calls, Wanted, deploy, invoke, is_function_name
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: pip install 'lambda-ric[deploy]'") from error
 
     if options.timeout is not None and not 1 <= options.timeout <= 900:
         raise ConfigurationError(f"--timeout {options.timeout}: Lambda takes 1 to 900 seconds")
+    environment = variables(options)
+    if reserved := sorted(environment.keys() & (RESERVED | CREDENTIALS)):
+        raise ConfigurationError(f"--env {reserved[0]}: Lambda sets it itself, and takes it from nobody")
     event = json_text(options.invoke, "--invoke").decode() if options.invoke is not None else None
     options.project = Path()
     asked = order_of(options)
@@ -66,8 +72,13 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"deploy makes a function of a zip, and --target {asked.target} is none")
     if not asked.handler:
         raise ConfigurationError("no handler is named: give --handler app.handler, or handler in [tool.lambda-ric]")
-    make(asked)
     name = options.name or asked.project.name
+    if not is_function_name(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a function, which has up to 64 letters, digits, - and _: "
+            "lambda-ric deploy NAME gives it another"
+        )
+    make(asked)
     wanted = Wanted(
         name,
         asked.output,
@@ -76,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
         asked.platform.arch,
         timeout=options.timeout,
         memory=options.memory,
-        environment=variables(options),
+        environment=environment,
         role=options.role,
         layers=tuple(options.layer),
         url=options.url,

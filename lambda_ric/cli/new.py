@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lambda_ric.packaging.errors import PackagingError
 from lambda_ric.packaging.new_project import KINDS, create
 
+from .build import packing
 from .output import write
 
 
@@ -30,12 +30,11 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write it; return the exit code."""
-    try:
-        files = create(options.name, options.template)
-    except PackagingError as error:
-        write(sys.stderr, f"lambda-ric new: {error}\n")
-        return 1
-    for file in files:
+    return packing("new", _run, options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    for file in create(options.name, options.template):
         write(sys.stdout, f"{file}\n")
     write(sys.stderr, f"next: cd {options.name}, and see README.md\n")
     return 0

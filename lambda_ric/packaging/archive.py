@@ -27,7 +27,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that zip can say
 
 
 def write_zip(tree: Tree, output: Path) -> int:
-    """Write *tree* to *output*, whole or not at all; return its size in bytes."""
+    """
+    Write *tree* to *output*, whole or not at all; return its size in bytes.
+
+    Raises:
+        PackagingError: There is a folder.
+    """
+    if output.is_dir():
+        raise PackagingError(f"{output} is a folder: name a file that ends in .zip")
     with replacing(output) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, file in tree.sorted():
             info = zipfile.ZipInfo(path, _EPOCH)

@@ -7,7 +7,10 @@ one of them fails.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +28,8 @@ WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 BOOTSTRAP = "/var/task/bootstrap"
 _ROLE_SECONDS = 60.0
 """A new role is not known everywhere at once; Lambda refuses it until it is."""
+
+_MAX_NAME = 64
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -54,6 +59,11 @@ class Wanted:
     """BUFFERED or RESPONSE_STREAM."""
     bucket: str | None = None
     """Where a zip that is too large for the call goes."""
+
+
+def is_function_name(name: str) -> bool:
+    """Say whether Lambda takes *name* for a function; an ARN names one that is there, and makes none."""
+    return re.fullmatch(rf"[a-zA-Z0-9_-]{{1,{_MAX_NAME}}}", name) is not None
 
 
 class Calls:
@@ -113,7 +123,7 @@ def deploy(wanted: Wanted, calls: Calls, *, region: str | None = None) -> str | 
         PackagingError: AWS says no; the text says what was done until then, and what was not.
     """
     try:
-        return _Deployment(wanted, calls, boto3.Session(region_name=region)).run()
+        return _Deployment(wanted, calls, _session(region)).run()
     except (BotoCoreError, ClientError) as error:
         raise PackagingError(f"{error}\n{calls.account()} once the reason is gone") from error
     except (KeyboardInterrupt, SystemExit):
@@ -130,10 +140,15 @@ def invoke(name: str, event: str, *, region: str | None = None) -> tuple[str, bo
         PackagingError: AWS says no.
     """
     try:
-        answer = boto3.Session(region_name=region).client("lambda").invoke(FunctionName=name, Payload=event.encode())
+        answer = _session(region).client("lambda").invoke(FunctionName=name, Payload=event.encode())
     except (BotoCoreError, ClientError) as error:
         raise PackagingError(f"{name} could not be invoked: {error}") from error
     return answer["Payload"].read().decode(errors="replace"), "FunctionError" in answer
+
+
+def _session(region: str | None) -> Any:
+    # boto3 reads AWS_DEFAULT_REGION alone; all other SDKs, and Lambda itself, know it by this name.
+    return boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)
 
 
 class _Deployment:
@@ -275,7 +290,7 @@ class _Deployment:
 
     def _own_role(self) -> None:
         """Find the function's own role, or make it: it may write its own log, and nothing else."""
-        iam, name = self._session.client("iam"), f"{self._wanted.name}-lambda"
+        iam, name = self._session.client("iam"), _role_name(self._wanted.name)
         there = self._found(iam.get_role, iam, RoleName=name)
         if there is None:
             there = self._calls.change(
@@ -364,3 +379,11 @@ class _Deployment:
     def _wait(self, waiter: str) -> None:
         if not self._calls.dry:
             self._lambda.get_waiter(waiter).wait(FunctionName=self._wanted.name)
+
+
+def _role_name(function: str) -> str:
+    """Return the name of the own role of *function*; both may have 64 characters."""
+    name = f"{function}-lambda"
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{function[:48]}-{hashlib.sha256(function.encode()).hexdigest()[:8]}-lambda"

@@ -5,13 +5,14 @@ The project: where it is, what `[tool.lambda-ric]` says of it, and which file na
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from lambda_ric.version import __version__
@@ -45,7 +46,8 @@ class Project:
             raise PackagingError(f"{root} is no folder: name the one with your pyproject.toml or requirements.txt")
         self.pyproject: dict[str, Any] = self._read_pyproject()
         self.settings: Mapping[str, Any] = self._settings()
-        self.name: str = str(self.pyproject.get("project", {}).get("name") or self.root.name)
+        self.metadata: Mapping[str, Any] = self._metadata()
+        self.name: str = str(self.metadata.get("name") or self.root.name)
 
     @property
     def lock(self) -> Path | None:
@@ -88,7 +90,7 @@ class Project:
         Raises:
             PackagingError: The project does not run on it.
         """
-        wanted = self.pyproject.get("project", {}).get("requires-python")
+        wanted = self.metadata.get("requires-python")
         # The newest patch of the version is meant: ">=3.13.2" is no reason to refuse 3.13.
         if wanted and not any(f"{version}.{patch}" in SpecifierSet(wanted) for patch in range(100)):
             raise PackagingError(
@@ -113,9 +115,34 @@ class Project:
                 "packed: run the command of the project's own environment, such as `uv run lambda-ric build`"
             )
 
+    def check_other_tools(self) -> None:
+        """
+        Look for needs in files that are not read, when there is none that is.
+
+        Raises:
+            PackagingError: There are some, and without them the function would fail at its first import.
+        """
+        for name, remedy in self._other_needs():
+            raise PackagingError(
+                f"{name} names what the project needs in a way that is not read here: {remedy}. An empty "
+                "requirements.txt says that nothing is needed"
+            )
+
+    def _other_needs(self) -> Iterator[tuple[str, str]]:
+        poetry = _table(_table(self.pyproject, "tool"), "poetry", "tool.")
+        if _table(poetry, "dependencies", "tool.poetry.").keys() - {"python"}:
+            yield (
+                "pyproject.toml ([tool.poetry])",
+                "`poetry export -o requirements.txt` writes a file that is, or write [project] dependencies",
+            )
+        for name, (mark, remedy) in _OTHER_FILES.items():
+            path = self.root / name
+            if path.is_file() and re.search(mark, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+                yield name, remedy
+
     def _direct(self) -> list[Requirement]:
         """Return what the project names itself."""
-        lines: Sequence[str] = self.pyproject.get("project", {}).get("dependencies", [])
+        lines: Sequence[str] = self.metadata.get("dependencies", [])
         if self.lock is None and self.requirements is not None and self.requirements.suffix == ".txt":
             lines = _lines_of(self.requirements)
         found = []
@@ -135,8 +162,27 @@ class Project:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PackagingError(f"{path} is not TOML: {error}") from error
 
+    def _metadata(self) -> Mapping[str, Any]:
+        metadata = _table(self.pyproject, "project")
+        lines = metadata.get("dependencies", [])
+        if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
+            raise PackagingError(f"dependencies = {lines!r} in pyproject.toml: a list of texts is expected")
+        for line in lines:
+            try:
+                Requirement(line)
+            except InvalidRequirement as error:
+                raise PackagingError(f"{line!r} in the dependencies of pyproject.toml: {error}") from error
+        python = metadata.get("requires-python", "")
+        try:
+            SpecifierSet(python)
+        except (InvalidSpecifier, TypeError, ValueError, AttributeError) as error:
+            raise PackagingError(
+                f"requires-python = {python!r} in pyproject.toml: a text such as '>=3.12' is expected"
+            ) from error
+        return metadata
+
     def _settings(self) -> Mapping[str, Any]:
-        settings: dict[str, Any] = self.pyproject.get("tool", {}).get("lambda-ric", {})
+        settings = _table(_table(self.pyproject, "tool"), "lambda-ric", "tool.")
         for name, value in settings.items():
             if name not in _SETTINGS:
                 near = difflib.get_close_matches(name, _SETTINGS, 1)
@@ -150,6 +196,23 @@ class Project:
         return settings
 
 
+# What shows that a file names needs, and how they become a file that is read.
+_OTHER_FILES = {
+    "Pipfile": (r"^\[packages\]\s+(?!\[)\S", "`pipenv requirements > requirements.txt` writes a file that is"),
+    "requirements.in": (r"^\w", "`uv pip compile requirements.in -o requirements.txt` writes a file that is"),
+    "setup.py": (r"\binstall_requires\b", "`uv pip compile setup.py -o requirements.txt` writes a file that is"),
+    "setup.cfg": (r"^install_requires\b", "`uv pip compile setup.cfg -o requirements.txt` writes a file that is"),
+    "environment.yml": (r"^dependencies:", "write requirements.txt, or [project] dependencies in pyproject.toml"),
+}
+
+
+def _table(document: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, Any]:
+    found = document.get(name, {})
+    if not isinstance(found, dict):
+        raise PackagingError(f"{prefix}{name} = {found!r} in pyproject.toml: a table is expected")
+    return found
+
+
 def _lines_of(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
     """Return the requirements of a file, and of those that it names with ``-r``, without hashes and comments."""
     found: list[str] = []
@@ -157,6 +220,8 @@ def _lines_of(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise PackagingError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PackagingError(f"{path} is not UTF-8: save it so") from error
     for line in text.replace("\\\n", " ").splitlines():
         words = line.split(" #")[0].split(" --hash")[0].strip()
         option, _, other = words.replace("=", " ", 1).partition(" ")

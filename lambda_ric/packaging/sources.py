@@ -4,6 +4,7 @@ Which of the project's files are the function's code.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from .archive import MANIFEST
+from .errors import PackagingError
 from .project import Project
 from .tree import CODE, Tree
 
@@ -66,6 +68,9 @@ def add_code(tree: Tree, project: Project, output: Path) -> None:
 
     Left out is what `DEFAULT_EXCLUDES`, `.gitignore` files and ``exclude`` name, virtual environments, packages and the
     *output* itself; ``include`` brings back. All are patterns as in `.gitignore`, relative to the code's folder.
+
+    Raises:
+        PackagingError: A name is none that a zip can hold.
     """
     root = project.source
     defaults = GitIgnoreSpec.from_lines(DEFAULT_EXCLUDES.splitlines())
@@ -78,7 +83,21 @@ def add_code(tree: Tree, project: Project, output: Path) -> None:
             continue
         left_out = defaults.match_file(name) or exclude.match_file(name) or ignored.match(path)
         if include.match_file(name) or not left_out:
+            if not _is_utf_8(name):
+                shown = os.fsencode(name).decode(errors="backslashreplace")
+                raise PackagingError(
+                    f"the name of {shown} is not UTF-8, as those in a zip are: rename it, or name it in "
+                    "[tool.lambda-ric] exclude"
+                )
             tree.add(name, path, CODE)
+
+
+def _is_utf_8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Ignored:
@@ -115,8 +134,21 @@ def _walk(folder: Path, above: set[str]) -> Iterator[Path]:
     if real in above or any((folder / mark).exists() for mark in ("pyvenv.cfg", MANIFEST)):
         return
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if _leads_in_a_circle(entry):
+            continue
         if entry.is_dir():
             if entry.name not in (".git", "node_modules", "__pycache__"):
                 yield from _walk(folder / entry.name, above | {real})
         elif entry.is_file():
             yield folder / entry.name
+
+
+def _leads_in_a_circle(entry: os.DirEntry[str]) -> bool:
+    """Say whether *entry* is a link to a link that leads back to it; one that leads nowhere is no file anyway."""
+    try:
+        entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return True
+        raise
+    return False

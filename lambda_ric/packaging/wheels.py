@@ -124,7 +124,13 @@ def _needed(project: Project, work: Path) -> _Needed | None:
         return _Needed(work / "locked.txt", "uv.lock", True, excluded)
     file = project.requirements
     if file is None:
+        project.check_other_tools()
         return None
+    if file.suffix == ".toml" and "dependencies" in project.metadata.get("dynamic", ()):
+        raise PackagingError(
+            "pyproject.toml leaves to its build backend what the project needs (dynamic): `uv lock` in the project "
+            "writes that down"
+        )
     pinned = file.suffix == ".txt" and _all_pinned(file.read_text(encoding="utf-8"))
     return _Needed(file, file.name, pinned, excluded)
 

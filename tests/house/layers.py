@@ -68,8 +68,8 @@ ROWS: dict[str, Rows] = {
     "lambda_ric.cli": [
         ("start", "__main__"),
         ("every command", "__init__"),
-        ("about packages", "deploy doctor"),
-        ("commands", "bootstrap build dev invoke new"),
+        ("about packages", "deploy doctor new"),
+        ("commands", "bootstrap build dev invoke"),
         ("elsewhere", "remote signals"),
         ("what is asked for", "options"),
         ("what is shown", "output"),

@@ -442,6 +442,73 @@ def test_settings_that_mean_nothing_are_explained(run: Run, project: Path, line:
     assert said in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("project = 'shop'", "project = 'shop' in pyproject.toml: a table is expected"),
+        ("tool = 5", "tool = 5 in pyproject.toml: a table is expected"),
+        ("tool.lambda-ric = 5", "tool.lambda-ric = 5 in pyproject.toml: a table is expected"),
+        ("project.requires-python = 'three'", "requires-python = 'three' in pyproject.toml"),
+        ("project.requires-python = 3.11", "requires-python = 3.11 in pyproject.toml"),
+        ("project.dependencies = 'greeting'", "dependencies = 'greeting' in pyproject.toml: a list of texts"),
+        ("project.dependencies = [5]", "dependencies = [5] in pyproject.toml: a list of texts"),
+        ("project.dependencies = ['greeting==']", "'greeting==' in the dependencies of pyproject.toml"),
+    ],
+)
+def test_project_file_that_cannot_be_understood_is_explained(run: Run, project: Path, text: str, said: str) -> None:
+    """It says where it is wrong, as the errors of its settings do."""
+    (project / "pyproject.toml").write_text(f"{text}\n")
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 1
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_requirements_in_another_encoding_are_explained(run: Run, project: Path, encoding: str) -> None:
+    """PowerShell's `>` writes UTF-16."""
+    (project / "requirements.txt").write_text("# für den Laden\ngreeting\n", encoding=encoding)
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 1
+    assert "requirements.txt is not UTF-8: save it so" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("pyproject.toml", "[tool.poetry.dependencies]\npython = '^3.12'\ngreeting = '*'\n", "poetry export"),
+        ("Pipfile", "[packages]\ngreeting = '*'\n", "pipenv requirements > requirements.txt"),
+        ("requirements.in", "greeting\n", "uv pip compile requirements.in -o requirements.txt"),
+        ("setup.py", "setup(install_requires=['greeting'])\n", "uv pip compile setup.py -o requirements.txt"),
+        ("setup.cfg", "[options]\ninstall_requires = greeting\n", "uv pip compile setup.cfg -o requirements.txt"),
+        ("environment.yml", "dependencies:\n- pip: [greeting]\n", "write requirements.txt"),
+        ("pyproject.toml", "[project]\nname = 'a'\nversion = '1'\ndynamic = ['dependencies']\n", "uv lock"),
+    ],
+)
+def test_needs_that_another_tool_keeps_are_not_left_out(
+    run: Run, project: Path, name: str, text: str, remedy: str
+) -> None:
+    """A package without them would be made, and would fail at its first import, in Lambda."""
+    (project / "pyproject.toml").unlink()
+    (project / name).write_text(text)
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 1
+    assert f"{name} " in ended.stderr
+    assert remedy in ended.stderr
+
+
+def test_file_of_another_tool_counts_for_nothing_beside_one_that_is_read(run: Run, project: Path) -> None:
+    """What is read is complete."""
+    write_project(project, {"Pipfile": "[packages]\nother = '*'\n", "setup.py": "setup(install_requires=['other'])\n"})
+
+    assert run("build", project).exit_code == 0
+
+
 def test_another_version_of_the_runtime_is_refused(run: Run, project: Path) -> None:
     """The runtime that is packed is the one that builds."""
     (project / "pyproject.toml").write_text(PROJECT.replace('"lambda-ric"', '"lambda-ric==0.0.1"'))
@@ -508,6 +575,49 @@ def test_folder_with_other_things_is_left_alone(run: Run, project: Path, tmp_pat
     assert ended.exit_code == 1
     assert "is not empty and holds no package" in ended.stderr
     assert (precious / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("taken.zip", "taken.zip is a folder: name a file that ends in .zip"),
+        ("app.py/function.zip", "app.py"),
+        ("/proc/nowhere/function.zip", "/proc/nowhere"),
+    ],
+)
+def test_output_that_cannot_be_written_is_named(run: Run, project: Path, output: str, said: str) -> None:
+    """In a line, as whatever else is wrong."""
+    (project / "taken.zip").mkdir()
+
+    ended = run("build", project, "--output", project / output)
+
+    assert ended.exit_code == 1
+    assert "Traceback" not in ended.stderr
+    assert said in ended.stderr.splitlines()[-1]
+    assert not list(project.glob(".*.zip.*"))
+
+
+def test_links_that_lead_nowhere_are_left_out(run: Run, project: Path) -> None:
+    """An editor's lock, a loop: there is nothing to pack behind them."""
+    (project / "nowhere.py").symlink_to(project / "missing")
+    (project / "first").symlink_to(project / "second")
+    (project / "second").symlink_to(project / "first")
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 0
+    assert not {"nowhere.py", "first", "second"} & names_in(project / "dist" / "function.zip")
+
+
+def test_name_that_a_zip_cannot_hold_is_shown(run: Run, project: Path) -> None:
+    """A zip's names are UTF-8."""
+    Path(os.fsdecode(os.fsencode(project / "caf") + b"\xe9.txt")).touch()
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 1
+    assert "caf\\xe9.txt" in ended.stderr
+    assert "is not UTF-8" in ended.stderr
 
 
 def test_file_that_is_no_zip_is_left_alone(run: Run, project: Path) -> None:

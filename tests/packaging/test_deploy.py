@@ -236,6 +236,8 @@ def test_zip_goes_through_a_bucket_on_request(deploy: Run, server: str) -> None:
     ("options", "said"),
     [
         (["--timeout", "0"], "--timeout 0: Lambda takes 1 to 900 seconds"),
+        (["--env", "AWS_REGION=eu-west-1"], "--env AWS_REGION: Lambda sets it itself"),
+        (["--env", "AWS_SECRET_ACCESS_KEY=secret"], "--env AWS_SECRET_ACCESS_KEY: Lambda sets it itself"),
         (["--target", "layer"], "deploy makes a function of a zip, and --target layer is none"),
         (["--invoke", "{"], "--invoke is not JSON"),
     ],
@@ -249,6 +251,27 @@ def test_options_that_make_no_function_are_refused(deploy: Run, options: list[st
     assert not Path("dist").exists()
 
 
+@pytest.mark.parametrize("name", ["my shop", "my.shop", "shop:live", "s" * 65, "schöp"])
+def test_name_that_lambda_does_not_take_is_refused_before_anything_is_made(deploy: Run, name: str) -> None:
+    """A folder's or a project's name may have what a function's may not; also where the calls are only shown."""
+    ended = deploy(name, "--dry-run")
+
+    assert ended.exit_code == 2
+    assert f"{name!r} cannot be the name of a function" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_long_name_of_a_function_has_a_role_that_iam_takes(deploy: Run, server: str) -> None:
+    """Both may have 64 characters, and a role's is made of the function's: two that begin alike have two roles."""
+    names = ["s" * 63 + letter for letter in "ab"]
+    ended = [deploy(name) for name in names]
+
+    roles = {function(server, name)["Role"].rpartition("/")[2] for name in names}
+    assert [each.exit_code for each in ended] == [0, 0], ended
+    assert len(roles) == 2
+    assert {len(role) for role in roles} == {64}
+
+
 def test_region_has_to_be_known(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """boto3 guesses none."""
     monkeypatch.delenv("AWS_REGION")
@@ -259,3 +282,13 @@ def test_region_has_to_be_known(deploy: Run, monkeypatch: pytest.MonkeyPatch) ->
 
     assert ended.exit_code == 1
     assert "no region is named" in ended.stderr
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_region_is_known_by_either_variable(deploy: Run, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """boto3 alone does not know the first, which the other SDKs read."""
+    for name in {"AWS_REGION", "AWS_DEFAULT_REGION"} - {variable}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+
+    assert deploy("--invoke", "{}").exit_code == 0

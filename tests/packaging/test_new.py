@@ -63,3 +63,13 @@ def test_name_that_is_none_is_refused(run: Run, tmp_path: Path, name: str) -> No
 
     assert ended.exit_code == 1
     assert f"{name!r} cannot be a project's name" in ended.stderr
+
+
+def test_folder_that_cannot_be_made_is_named(run: Run, tmp_path: Path) -> None:
+    """In a line, as whatever else is wrong."""
+    (tmp_path / "letter.txt").touch()
+
+    ended = run("new", tmp_path / "letter.txt" / "shop")
+
+    assert ended.exit_code == 1
+    assert ended.stderr == f"lambda-ric new: {tmp_path / 'letter.txt' / 'shop'}: Not a directory\n"
