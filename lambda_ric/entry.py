@@ -277,17 +277,22 @@ class _Succession:
 def _waiting(wait: Callable[[], Invocation], runtime: Runtime, extension: Extension | None) -> Callable[[], Invocation]:
     """Return what *wait*s for an event, and ends its wait at a SIGTERM that somebody wants to hear of."""
 
-    def next_event() -> Invocation:
+    def listen() -> Extension | None:
         nonlocal extension
-        if extension is None:
-            # Blocked in the wait, the loop would hear of nothing.
-            if not loop_handles_sigterm():
-                return wait()
+        # Blocked in the wait, the loop would hear of nothing; and what follows an answer would not be hurried.
+        if extension is None and loop_handles_sigterm():
             from .process.shutdown_notice import Extension
 
             extension = Extension(runtime.hurry)
-        return extension.wait(wait)
+        if extension is not None:
+            extension.listen()
+        return extension
 
+    def next_event() -> Invocation:
+        listening = listen()
+        return wait() if listening is None else listening.wait(wait)
+
+    runtime.environment.before_follow_up = listen
     return next_event
 
 

@@ -33,8 +33,8 @@ class Environment:
     """What all invocations of this process have in common: *handler*, and everything that it takes to serve it."""
 
     __slots__ = (
-        "_threads", "client", "decode", "encode", "event_loop", "grace", "handler", "hooks", "logs", "process",
-        "settings", "spans",
+        "_threads", "before_follow_up", "client", "decode", "encode", "event_loop", "grace", "handler", "hooks", "logs",
+        "process", "settings", "spans",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Environment:
         self.grace: float = settings.deadline_margin / 4
         """Seconds that code is given to end after it has been interrupted."""
         self.process: int = os.getpid()
+        self.before_follow_up: Callable[[], object] | None = None
+        """Called when something follows an answer: a SIGTERM has to hurry that, whatever the handler has done to it."""
         self._threads: Threads | None = None
 
     @property

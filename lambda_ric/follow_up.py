@@ -133,6 +133,8 @@ class FollowUp:
     def _run(self, outcome: Outcome) -> list[Work]:
         environment = self._environment
         hooks = environment.hooks
+        if environment.before_follow_up is not None:
+            environment.before_follow_up()
         if environment.settings.background_limit is not None:
             self._limits.limit(environment.settings.background_limit)
         if self._continuations or self._hooks or hooks.after:

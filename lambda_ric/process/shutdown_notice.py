@@ -6,7 +6,8 @@ One with an extension, be it internal and without events, gets a SIGTERM and
 300 ms before that:
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html#runtimes-lifecycle-extensions-shutdown
 
-Whose SIGTERM is, is looked at before every wait for an event, since the function may have used it meanwhile:
+Whose SIGTERM is, is looked at before what follows an answer and before every wait for an event, since the function may
+have used it meanwhile:
 
     it has               then
     no handler           it is ours
@@ -120,7 +121,6 @@ class Extension:
         Raises:
             SystemExit: There was a SIGTERM, before or meanwhile.
         """
-        self.listen()
         self._waits = True
         try:
             if self._has_to_end:

@@ -762,6 +762,33 @@ def test_sigterm_hurries_every_stage_after_the_answer(
     assert served.exit_code == 0
 
 
+@pytest.mark.parametrize("hook", ["", "on_shutdown(lambda: print('hook'))"], ids=["no hook", "hook"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_signal_handler_of_the_event_loop_keeps_no_work_after_the_answer_from_the_end(
+    serve_and_end: Callable[..., Served], kind: str, hook: str
+) -> None:
+    """It was set by the handler of this very invocation: the loop hears of the signal, and the runtime does too."""
+    served = serve_and_end(
+        f"""
+        import asyncio
+        {hook}
+
+        async def linger():
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+
+        {kind} handler(event, context):
+            asyncio.get_event_loop().add_signal_handler(signal.SIGTERM, os.write, 1, b"loop\\n")
+            wait_until(linger)
+        """,
+        Event("x", timeout=600),
+    )
+
+    assert [line for line in printed(served) if line in ("loop", "hook")] == (["loop", "hook"] if hook else ["loop"])
+    assert "Cancelled: 1 (linger)" in served.summaries[0]
+    assert served.exit_code == 0
+
+
 def test_task_with_an_overflow_has_the_end_announced(serve_and_end: Callable[..., Served]) -> None:
     """Also without any on_shutdown function; a task without one needs no announcement."""
     with_overflow = f"{OVERFLOWING}\n@task(name='work', overflow=Queue())\ndef work(): pass\n"
