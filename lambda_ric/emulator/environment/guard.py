@@ -10,13 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .keeper import encoded, messages, received
 
 Message = Mapping[str, int]
+_GONE = "the process that was to start it has gone"
 _PROGRAM = Path(__file__).with_name("keeper.py")
 
 
@@ -34,8 +36,11 @@ class Guard:
 
     def keeper(self, *, own_network: bool = False) -> Keeping:
         """Return a keeper for one more environment; to be called on an event loop."""
+        return Keeping(partial(self._requested, b"n" if own_network else b"k"), own_network=own_network)
+
+    def _requested(self, kind: bytes) -> socket.socket:
+        """Request a keeper of one *kind*; return the socket on which it will listen."""
         ours, theirs = socket.socketpair()
-        kind = b"n" if own_network else b"k"
         with theirs:
             try:
                 socket.send_fds(self._requests, [kind], [theirs.fileno()])
@@ -43,7 +48,7 @@ class Guard:
                 self.close()
                 self._start()
                 socket.send_fds(self._requests, [kind], [theirs.fileno()])
-        return Keeping(ours, own_network=own_network)
+        return ours
 
     async def check_own_network(self) -> None:
         """
@@ -75,21 +80,37 @@ class Guard:
             )
 
 
-class Keeping:
-    """What one keeper can be asked for, over the socket *requests*; with *own_network* it speaks first."""
+class _GoneError(OSError):
+    """The keeper has gone."""
 
-    def __init__(self, requests: socket.socket, *, own_network: bool = False) -> None:
-        requests.setblocking(False)
-        self._requests = requests
+
+class Keeping:
+    """
+    What one keeper can be asked for, which *request* gets a socket to; with *own_network* it speaks first.
+
+    One that has gone before it has said a word never was there: whoever should have made it was killed when the request
+    was on its way. So there is another request.
+    """
+
+    def __init__(self, request: Callable[[], socket.socket], *, own_network: bool = False) -> None:
+        self._request = request
+        self._own_network = own_network
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._descriptors: list[int] = []
-        self._network: asyncio.Future[Message] | None = self._loop.create_future() if own_network else None
-        self._answer = self._network
-        self._running: dict[int, asyncio.Future[int]] = {}
+        self._launched: dict[int, asyncio.Future[int]] = {}
         self._gone = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._loop.add_reader(requests, self._read)
+        self._has_spoken = False
+        self._ended = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._requests = self._request()
+        self._requests.setblocking(False)
+        self._network: asyncio.Future[Message] | None = self._loop.create_future() if self._own_network else None
+        self._answer = self._network
+        self._loop.add_reader(self._requests, self._read)
 
     async def launch(
         self,
@@ -135,7 +156,10 @@ class Keeping:
 
     async def exited(self, pid: int) -> int:
         """Wait until the process *pid* has ended; return its exit code, or the number of its signal below zero."""
-        return await self._running[pid]
+        try:
+            return await self._launched[pid]
+        finally:
+            self._launched.pop(pid, None)
 
     def freeze(self, wanted: bool) -> None:
         """Stop, or continue, what has left the process groups of those that were launched."""
@@ -143,6 +167,7 @@ class Keeping:
 
     def end(self) -> None:
         """Kill everything that was launched, and all that came of it."""
+        self._ended = True
         self._send({"end": True})
 
     async def gone(self) -> None:
@@ -158,11 +183,24 @@ class Keeping:
 
     async def _ask(self, request: dict[str, object], descriptors: Sequence[int] = ()) -> Message:
         async with self._lock:
-            if self._network is not None:
-                await asyncio.shield(self._network)
-            self._answer = self._loop.create_future()
-            self._send(request, descriptors)
-            return await self._answer
+            try:
+                return await self._answered(request, descriptors)
+            except _GoneError:
+                if self._has_spoken or self._ended:
+                    raise
+            self._requests.close()
+            self._gone.clear()
+            self._begin()
+            return await self._answered(request, descriptors)
+
+    async def _answered(self, request: dict[str, object], descriptors: Sequence[int]) -> Message:
+        if self._network is not None:
+            await asyncio.shield(self._network)
+        if self._gone.is_set():
+            raise _GoneError(_GONE)
+        self._answer = self._loop.create_future()
+        self._send(request, descriptors)
+        return await self._answer
 
     def _send(self, request: dict[str, object], descriptors: Sequence[int] = ()) -> None:
         data = encoded(request)
@@ -192,8 +230,10 @@ class Keeping:
             self._hear(answer)
 
     def _hear(self, message: Message) -> None:
+        self._has_spoken = True
         if "exited" in message:
-            exited = self._running.pop(message["exited"])
+            # Kept until somebody has asked: it may have ended together with the word that it was started.
+            exited = self._launched[message["exited"]]
             if not exited.done():
                 exited.set_result(message["status"])
         elif self._answer is not None and not self._answer.done():
@@ -201,7 +241,7 @@ class Keeping:
                 self._answer.set_exception(OSError(message["errno"], os.strerror(message["errno"])))
             else:
                 if "pid" in message:
-                    self._running[message["pid"]] = self._loop.create_future()
+                    self._launched[message["pid"]] = self._loop.create_future()
                 self._answer.set_result(message)
 
     def _lose(self) -> None:
@@ -209,9 +249,9 @@ class Keeping:
         self._loop.remove_reader(self._requests)
         self._gone.set()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(OSError("the process that was to start it has gone"))
-        for pid, exited in self._running.items():
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            self._answer.set_exception(_GoneError(_GONE))
+        for pid, exited in self._launched.items():
             if not exited.done():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
                 exited.set_result(-signal.SIGKILL)

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from lambda_ric.emulator import Invocation, in_thread
+from lambda_ric.emulator.environment import keeper
+from lambda_ric.emulator.environment.guard import Guard, Keeping
 from tests.emulator.conftest import PRELUDE, StandIn
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +77,12 @@ def pids_of(invocation: Invocation) -> list[int]:
 def until_state(pid: int, *states: str) -> None:
     """Wait until the process is in one of *states*, as ps calls them."""
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in states:
+        time.sleep(0.005)
+
+
+def until_gone(pid: int) -> None:
+    """Wait until the process has ended, and its parent knows."""
+    while Path(f"/proc/{pid}").exists():
         time.sleep(0.005)
 
 
@@ -238,6 +247,57 @@ def test_guard_that_was_killed_is_started_again(stand_in: StandIn) -> None:
         first, second = (emulator.finished(emulator.invoke()) for _ in range(2))
 
     assert [invocation.answer and invocation.answer.function_error for invocation in (first, second)] == [None, None]
+
+
+@pytest.mark.parametrize("own_network", [False, True])
+def test_guard_that_was_killed_a_moment_before_is_started_again(own_network: bool) -> None:
+    """
+    It was sent the request for a keeper, and died before it read it: the sender sees nothing of that.
+    """
+
+    async def status() -> int:
+        others = keeper.descendants(os.getpid())
+        guard = Guard()
+        await guard.ready()
+        (pid,) = keeper.descendants(os.getpid()) - others
+        os.kill(pid, signal.SIGSTOP)
+        until_state(pid, "T")
+        keeping = guard.keeper(own_network=own_network)
+        os.kill(pid, signal.SIGKILL)
+        found = await keeping.exited(await launched(keeping, "exit 3"))
+        keeping.close()
+        guard.close()
+        return found
+
+    assert anyio.run(status) == 3
+
+
+def test_end_of_a_process_that_ended_before_anybody_asked_is_told() -> None:
+    """
+    It may come together with the word that the process was started.
+    """
+
+    async def status() -> int:
+        guard = Guard()
+        await guard.ready()
+        keeping = guard.keeper()
+        pid = await launched(keeping, "exit 3")
+        until_gone(pid)
+        (await keeping.socket(0)).close()  # answered after what there was to tell before
+        found = await keeping.exited(pid)
+        keeping.close()
+        guard.close()
+        return found
+
+    assert anyio.run(status) == 3
+
+
+async def launched(keeping: Keeping, script: str) -> int:
+    output = os.open(os.devnull, os.O_WRONLY)
+    try:
+        return await keeping.launch(["sh", "-c", script], Path("/"), {"PATH": os.environ["PATH"]}, [output])
+    finally:
+        os.close(output)
 
 
 # A whole emulator, killed...
