@@ -124,17 +124,17 @@ def _accepted(status: int, invocation: Invocation) -> Reply:
 
 def _reply(invocation: Invocation) -> Reply:
     """Return what the caller of *invocation* gets, which has been answered or never will be."""
-    answer = invocation.answer
-    if answer is None:
+    response = invocation.delivery.response
+    if response is None:
         return _service_error(EmulatorError("the emulator was closed before the invocation was answered")).reply()
     headers = {
-        "Content-Type": answer.content_type,
+        "Content-Type": response.content_type,
         "X-Amz-Executed-Version": _version(invocation),
         "X-Amzn-RequestId": invocation.request_id,
     }
-    if answer.function_error is not None:
+    if response.function_error is not None:
         headers["X-Amz-Function-Error"] = "Unhandled"
-    return Reply(200, answer.payload, headers)
+    return Reply(200, response.payload, headers)
 
 
 def _version(invocation: Invocation) -> str:

@@ -111,8 +111,8 @@ def milliseconds(seconds: float | None) -> float | None:
 
 def holds_much(invocation: Invocation) -> bool:
     """Say whether the snapshot of *invocation* is smaller than itself."""
-    payload = invocation.answer.payload if invocation.answer else b""
-    size = len(invocation.event) + len(payload) + invocation.log_size
+    response = invocation.delivery.response
+    size = len(invocation.event) + (len(response.payload) if response else 0) + invocation.log_size
     return size > MAX_PREVIEW or len(invocation.spans) > MAX_SPANS
 
 

@@ -154,7 +154,7 @@ class Environment(ABC, Generic[Side]):
 
 def _parse_span(line: bytes) -> tuple[str, Span]:
     fields = json.loads(line.decode())
-    kind, name, state = (str(fields[key]) for key in ("kind", "name", "state"))
+    kind, name, state = str(fields["kind"]), str(fields["name"]), str(fields["state"])
     start, end = float(fields["start"]), math.nan
     if state != "running":
         end = float(fields["end"])

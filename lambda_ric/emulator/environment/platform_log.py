@@ -107,15 +107,15 @@ class PlatformLog:
 
     def _background(self, invocation: Invocation) -> None:
         """Make up for a runtime that does not tell itself how long it worked after its answer."""
-        end = invocation.ended_at
-        extended = any(span.kind == "extension" for span in invocation.spans)
+        end, kinds = invocation.ended_at, [span.kind for span in invocation.spans]
+        extended = "extension" in kinds
         if extended and self._told_of is invocation and self._runtime_done_at is not None:
             end = self._runtime_done_at
-        told = any(span.kind not in ("handler", "extension") for span in invocation.spans)
+        told = any(kind not in ("handler", "extension") for kind in kinds)
         if not told and invocation.answered_at is not None and end - invocation.answered_at >= WORTH_A_LINE:
             duration = (end - invocation.answered_at) * 1000
             self._say(f"BACKGROUND RequestId: {invocation.request_id}\tDuration: {duration:.2f} ms")
-        for span in invocation.spans:
+        for span in invocation.spans if extended else []:
             if span.kind == "extension" and span.end - end >= WORTH_A_LINE:
                 duration = (span.end - end) * 1000
                 text = f"EXTENSION RequestId: {invocation.request_id}\tName: {span.name}"

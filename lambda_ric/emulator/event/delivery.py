@@ -43,6 +43,10 @@ class Response:
     error_body: bytes = b""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Delivery:
     """The way of one answer; *on_change* is called when it has moved on, *what* names its invocation in errors."""
 
@@ -112,8 +116,14 @@ class Delivery:
         """Say that nothing more will come; whoever waits is told."""
         self._cut = True
         self.changed()
-        if self.response is None and self._then is not None:
-            self._then()
+        if self.response is None:
+            self._call_then()
+
+    def end(self) -> None:
+        """Say that the invocation has ended, of which there is nothing more to tell; whoever waits is told."""
+        self.changed()
+        # Or it would be kept by what it keeps itself, until the collector comes: 27 objects of each invocation.
+        self._on_change = _nothing
 
     def _put(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
@@ -124,8 +134,7 @@ class Delivery:
             self.answered_at = now
             self.response = response
             self.changed()
-            if self._then is not None:
-                self._then()
+            self._call_then()
 
     # ...and what the caller does.
 
@@ -178,6 +187,11 @@ class Delivery:
         """Call *then*, once, when `response` is there, or when it never will be because the emulator was closed."""
         self._then = then
         if self.response is not None or self._cut:
+            self._call_then()
+
+    def _call_then(self) -> None:
+        then, self._then = self._then, None
+        if then is not None:
             then()
 
     def _check(self) -> None:

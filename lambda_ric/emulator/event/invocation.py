@@ -123,7 +123,7 @@ class Invocation:
     def finish(self) -> None:
         """Say that nothing more will happen to this invocation."""
         self._has_ended = True
-        self.delivery.changed()
+        self.delivery.end()
 
     def cut_short(self) -> None:
         """Say that the emulator was closed in the middle; whoever waits is told."""
