@@ -68,12 +68,20 @@ def discard(work: Any) -> None:
 
 
 def _has_flag(function: Any, flags: int) -> bool:
+    holder = code_holder(function)
+    return holder is not None and bool(holder.__code__.co_flags & flags)
+
+
+def code_holder(function: Any) -> Any:
+    """Return the function whose code is run when *function* is called, as far as it is Python's; else None."""
     while isinstance(function, functools.partial):
         function = function.func
     if not hasattr(function, "__code__"):
-        function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)  # noqa: B004
-    code = getattr(function, "__code__", None)
-    return code is not None and bool(code.co_flags & flags)
+        method = "__init__" if isinstance(function, type) else "__call__"
+        function = getattr(function, "__func__", None) or getattr(
+            function if isinstance(function, type) else type(function), method, None
+        )
+    return function if hasattr(function, "__code__") else None
 
 
 def application_kind(thing: Any) -> str:

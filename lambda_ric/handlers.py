@@ -9,10 +9,11 @@ import os
 import site
 import sys
 
-from .callables import application_kind
+from .callables import application_kind, code_holder, may_take, unwrapped
 from .errors import (
     HandlerConflictError,
     HandlerImportError,
+    HandlerLoadError,
     HandlerNameError,
     HandlerNotCallableError,
     HandlerNotFoundError,
@@ -21,7 +22,7 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 _LAYERS = "/opt/python"
@@ -57,7 +58,10 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
     if not name:
         raise HandlerNameError("no handler is named: set _HANDLER, or give it as an argument, such as app.handler")
     if "." not in name and ":" not in name:
-        raise HandlerNameError(f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)")  # AWS's words
+        words_of_aws = "not enough values to unpack (expected 2, got 1)"
+        error = HandlerNameError(f"Bad handler '{name}': {words_of_aws}")
+        error.add_note(_AS_WRITTEN.format(name))
+        raise error
     if ":" in name:
         raise HandlerNameError(f"Bad handler '{name}': it is written with a point, {name.replace(':', '.')}")
     module_name, function_name = name.rsplit(".", 1)
@@ -69,13 +73,22 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
     try:
         module = importlib.import_module(dotted)
     except ImportError as error:
-        raise HandlerImportError(f"Unable to import module '{module_name}': {error}") from error
+        refusal: HandlerLoadError = HandlerImportError(f"Unable to import module '{module_name}': {error}")
+        if error.name == dotted:
+            _note_alike(refusal, dotted, _modules_here(), f"{{}}.{function_name}")
+        raise refusal from error
     except SyntaxError as error:
         raise HandlerSyntaxError(f"Syntax error in module '{module_name}': {error}") from error
     try:
         handler = getattr(module, function_name)
     except AttributeError:
-        raise HandlerNotFoundError(f"Handler '{function_name}' missing on module '{module_name}'") from None
+        refusal = HandlerNotFoundError(f"Handler '{function_name}' missing on module '{module_name}'")
+        if function_name == "py":
+            refusal.add_note(_AS_WRITTEN.format(module_name))
+        else:
+            functions = [known for known, value in vars(module).items() if callable(value)]
+            _note_alike(refusal, function_name, functions, f"{module_name}.{{}}")
+        raise refusal from None
     if not callable(handler):
         kind = type(handler).__name__
         raise HandlerNotCallableError(
@@ -91,13 +104,50 @@ def load_handler(name: str) -> Callable[[Any, Any], Any]:
     return handler  # type: ignore[no-any-return]
 
 
-def is_of_the_call(error: BaseException) -> bool:
-    """Say whether *error*, as the one who called a handler caught it, comes from the call itself: no code has run."""
-    return error.__traceback__ is not None and error.__traceback__.tb_next is None
+_AS_WRITTEN = "A handler is written as module.function, such as {}.handler"
+
+
+def _note_alike(error: HandlerLoadError, name: str, known: Iterable[str], pattern: str) -> None:
+    """Add a note to *error* with that of the *known* names which was most likely meant."""
+    from difflib import get_close_matches  # only for a mistake
+
+    for meant in get_close_matches(name, known, n=1):
+        error.add_note(f"Did you mean {pattern.format(meant)}?")
+
+
+def _modules_here() -> list[str]:
+    """Return the modules in the function's directory."""
+    try:
+        names = os.listdir(os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd())
+    except OSError:
+        return []
+    return [name.removesuffix(".py") for name in names if name.endswith(".py")]
+
+
+def is_of_the_call(error: BaseException, handler: Any) -> bool:
+    """
+    Say whether *error*, as the one who called *handler* caught it, comes from the call itself.
+
+    No code has run, or decorators of ours at most.
+    """
+    if error.__traceback__ is None:
+        return False
+    trace = error.__traceback__.tb_next
+    if trace is None:
+        return True
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            return False
+        trace = trace.tb_next
+    return not may_take(unwrapped(handler), 2)
+
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def explain_call(error: TypeError, handler: Any) -> None:
     """Have *error*, with which the call of *handler* itself has failed, say what a handler takes."""
-    code = getattr(handler, "__code__", None) or getattr(getattr(handler, "__func__", None), "__code__", None)
-    which = f"{handler.__qualname__} in {code.co_filename}, line {code.co_firstlineno}" if code else repr(handler)
+    function = code_holder(unwrapped(handler))
+    code = function.__code__ if function else None
+    which = f"{function.__qualname__} in {code.co_filename}, line {code.co_firstlineno}" if code else repr(handler)
     error.args = (f"{error}. A handler takes an event and a context; {which}, does not",)

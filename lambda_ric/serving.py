@@ -185,7 +185,7 @@ class Serving(InvocationScope):
                 tell(log, logging.ERROR, "what follows the answer broke off", exc_info=exc_info(error))
             else:
                 outcome.error = error
-            if is_called and type(error) is TypeError and is_of_the_call(error):
+            if is_called and type(error) is TypeError and is_of_the_call(error, handler):
                 explain_call(error, handler)
         if self.answered:
             if self._unreachable is not None:

@@ -4,6 +4,7 @@ The messages of the first hour: each says what is wrong in the words of who read
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lambda_ric import wait_until
+from lambda_ric import after_response, blocking, wait_until
 from lambda_ric.errors import HandlerNameError, HandlerNotCallableError
 from lambda_ric.handlers import load_handler
 from lambda_ric.testing import invoke
@@ -40,6 +41,23 @@ def test_name_in_the_notation_of_servers_is_written_as_lambda_has_it(name: str, 
     """uvicorn and gunicorn write a colon."""
     with pytest.raises(HandlerNameError, match=f"it is written with a point, {meant}"):
         load_handler(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("app", "A handler is written as module.function, such as app.handler"),
+        ("app.hander", "Did you mean app.handler?"),
+        ("ap.handler", "Did you mean app.handler?"),
+        ("app.py", "A handler is written as module.function, such as app.handler"),
+    ],
+)
+def test_name_that_was_misspelt_is_told_with_the_one_that_was_meant(serve: Serve, name: str, note: str) -> None:
+    """In the log, where people read it: the error itself keeps the words that AWS's runtime has."""
+    served = serve("def handler(event, context): ...", None, handler=name)
+
+    assert note in served.stdout
+    assert note not in served.answers[0]["errorMessage"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +89,25 @@ def one(event: Any) -> Any:
 class Handlers:
     def three(self, event: Any, context: Any, more: Any) -> None: ...
 
+    def __call__(self, event: Any) -> None: ...
+
+
+class Made:
+    def __init__(self, event: Any) -> None: ...
+
+
+@after_response
+def continued(event: Any) -> Any:
+    yield event
+
+
+@after_response(print)
+def followed(event: Any) -> None: ...
+
+
+@blocking
+async def waited_for(event: Any) -> None: ...
+
 
 @pytest.mark.parametrize("handler", [one, Handlers().three])
 def test_handler_that_does_not_take_two_arguments_is_named_with_its_line(handler: Any) -> None:
@@ -78,6 +115,25 @@ def test_handler_that_does_not_take_two_arguments_is_named_with_its_line(handler
     invoked = invoke(handler)
 
     with pytest.raises(TypeError, match=rf"takes an event and a context; .*{handler.__name__} in .*{__file__}, line"):
+        _ = invoked.response
+
+
+@pytest.mark.parametrize(
+    ("handler", "name"),
+    [
+        (Handlers(), "Handlers.__call__"),
+        (Made, "Made.__init__"),
+        (functools.partial(one), "one"),
+        (continued, "continued"),
+        (followed, "followed"),
+        (waited_for, "waited_for"),
+    ],
+)
+def test_function_that_is_called_in_the_end_is_the_one_that_is_named(handler: Any, name: str) -> None:
+    """Whatever stands around it, the decorators of this package among them."""
+    invoked = invoke(handler)
+
+    with pytest.raises(TypeError, match=rf"takes an event and a context; {name} in {__file__}, line"):
         _ = invoked.response
 
 
@@ -99,7 +155,7 @@ def test_handler_behind_the_consumer_of_tasks_is_named(serve: Serve) -> None:
 
 def test_type_error_inside_of_a_handler_stays_as_it_is() -> None:
     """It has a traceback."""
-    invoked = invoke(lambda event, context: one())  # type: ignore[call-arg]
+    invoked = invoke(after_response(print)(lambda event, context: one()))  # type: ignore[call-arg]
 
     with pytest.raises(TypeError) as raised:
         _ = invoked.response

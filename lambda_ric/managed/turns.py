@@ -114,7 +114,7 @@ class SlotServing(Serving):
                 body, content_type = environment.encode(result)
         except BaseException as error:  # SystemExit too: the caller is told before the process ends
             outcome.error = error
-            if is_called and type(error) is TypeError and is_of_the_call(error):
+            if is_called and type(error) is TypeError and is_of_the_call(error, handler):
                 explain_call(error, handler)
         outcome.duration = time.time() - invocation.received_at
         return body, content_type

@@ -241,8 +241,13 @@ def _loaded(folder: Path, handler: str) -> Finding:
         return Finding(PROBLEM, f"{handler} is not loaded after 60 s; Lambda gives it 10")
     if done.returncode == 0:
         return Finding(OK, f"{handler} can be loaded, and takes an event and a context")
-    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-    return Finding(PROBLEM, f"{handler} cannot be loaded: {last.removeprefix('lambda_ric.errors.')}")
+    lines = done.stderr.strip().splitlines() or ["no word"]
+    # Behind an error of ours may stand what was meant.
+    first = max((number for number, line in enumerate(lines) if line.startswith(_OF_OURS)), default=len(lines) - 1)
+    return Finding(PROBLEM, f"{handler} cannot be loaded: {'. '.join(lines[first:]).removeprefix(_OF_OURS)}")
+
+
+_OF_OURS = "lambda_ric.errors."
 
 
 def _settings(environ: Mapping[str, str], whose: str) -> Iterator[Finding]:

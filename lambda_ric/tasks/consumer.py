@@ -97,7 +97,7 @@ class Consumer:
         try:
             return self._handler(event, context)
         except TypeError as error:
-            if is_of_the_call(error):
+            if is_of_the_call(error, self._handler):
                 explain_call(error, self._handler)
             raise
 

@@ -54,6 +54,7 @@ def test_good_function_has_no_problem(run: Run, project: Path) -> None:
         ("import no_such_module", "app.handler", "No module named 'no_such_module'"),
         ("", "app.handler", "missing on module 'app'"),
         ("def handler(event): ...", "app.handler", "too many positional arguments"),
+        ("def handler(event, context): ...", "app.hander", "missing on module 'app'. Did you mean app.handler?"),
         ("def handler(", "app.handler", "Syntax error in module 'app'"),
     ],
 )
