@@ -341,7 +341,7 @@ def tell(logger: logging.Logger, level: int, message: str, *args: object, exc_in
     where = caller.f_code.co_filename, caller.f_lineno
     try:
         record = logger.makeRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
-    except Exception:  # the function has put a factory of its own in place
+    except BaseException:  # the function has put a factory of its own in place
         record = logging.LogRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
     _write(logger, record)
 

@@ -45,7 +45,7 @@ class StreamSink:
         """Write *text*, an event of the runtime's own, also while the function has put another stream in place."""
         if self.stream is not None:
             try:
-                self.stream.write_event(_as_event(text))
+                self.stream.write_event(as_event(text))
                 return
             except Exception:
                 pass  # the function has closed or detached it
@@ -60,7 +60,7 @@ class StreamSink:
 
     def log_event(self, text: str, frame_type: bytes | None = None) -> None:
         """Write *text* as one event of its own."""
-        event = _as_event(text)
+        event = as_event(text)
         if isinstance(sys.stdout, LineStream):
             try:
                 sys.stdout.write_event(event)
@@ -230,7 +230,8 @@ class LineStream(io.TextIOBase):
         return getattr(self._stream, name)
 
 
-def _as_event(text: str) -> str:
+def as_event(text: str) -> str:
+    """Return *text* as one event for Lambda, which takes every line for one."""
     return text.rstrip("\n").replace("\n", "\r") + "\n"
 
 

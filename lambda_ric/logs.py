@@ -228,6 +228,10 @@ class Logs:
         self._filter = LambdaLoggerFilter()
         self.handler.setFormatter(self._formatter)
         self.handler.addFilter(self._filter)
+        self.main: logging.Handler | None = self.handler
+        """The handler by which the function's records come into the log: that of AWS's runtime, where it is theirs."""
+        self.consoles: list[Any] = []
+        """Streams that lead into the log, besides those that are ours."""
 
     def install(self) -> None:
         """Take the root logger and the standard streams over."""
@@ -240,6 +244,10 @@ class Logs:
         if isinstance(self._sink, StreamSink) and isinstance(sys.stdout, LineStream):
             self._sink.stream = sys.stdout
         sys.stderr = self._lines_of(sys.stderr)
+        self.take_own_records()
+
+    def take_own_records(self) -> None:
+        """Write what the runtime has to say from now on."""
         os.register_at_fork(after_in_child=self._after_fork)
         tell_with(self.tell)
 
@@ -250,13 +258,13 @@ class Logs:
             if logger.isEnabledFor(record.levelno) and logger.filter(record):
                 handlers = _handlers_of(logger)
                 others_hear = logging.Logger.callHandlers is not _CALL_HANDLERS
-        except Exception:
-            pass  # the function's own filter raises: then nobody else hears of it
-        consoles = [handler for handler in handlers if _is_console(handler)]
+        except BaseException:
+            pass  # the function's own filter raises, or exits: then nobody else hears of it
+        consoles = [handler for handler in handlers if self._is_console(handler)]
         told = [console for console in consoles if _is_told_by(console, record)]
-        if self.handler in handlers or not told:
+        if self.main in handlers or not told:
             self.write_own(record)
-        listeners = [handler for handler in handlers if handler is not self.handler and handler not in consoles]
+        listeners = [handler for handler in handlers if handler is not self.main and handler not in consoles]
         if listeners or others_hear:
             if self._listeners is None:
                 from .process.log_listeners import LogListeners  # most functions have none
@@ -271,7 +279,7 @@ class Logs:
         self._filter.filter(record)
         try:
             text = self.handler.format(record)
-        except Exception:  # of a formatter that the function has given it
+        except BaseException:  # of a formatter that the function has given it
             text = self._formatter.format(record)
         self._sink.log_own(text, self.handler.frame_type(record))
         setattr(record, WRITTEN, True)
@@ -351,6 +359,11 @@ class Logs:
             what = "%s does not return, and is waited for no longer: what such log handlers do not hear is in this log"
             self.write_own(logging.LogRecord(log.name, logging.WARNING, __file__, 0, what, (names,), None))
 
+    def _is_console(self, handler: logging.Handler) -> bool:
+        if type(handler) is not logging.StreamHandler:
+            return False
+        return isinstance(handler.stream, LineStream) or any(handler.stream is stream for stream in self.consoles)
+
     def _lines_of(self, stream: TextIO) -> TextIO:
         try:
             lines = self._kind_of_lines(stream, self._sink if isinstance(self._sink, FrameSink) else None)
@@ -376,17 +389,15 @@ def _handlers_of(logger: logging.Logger | None) -> list[logging.Handler]:
     return found
 
 
-def _is_console(handler: logging.Handler) -> bool:
-    return type(handler) is logging.StreamHandler and isinstance(handler.stream, LineStream)
-
-
 def _is_told_by(console: Any, record: logging.LogRecord) -> bool:
     """Write *record* as *console* would, which writes where we do; say whether it has been written."""
     try:
         if record.levelno < console.level or not console.filter(record):
             return False
         console.stream.write(console.format(record) + console.terminator)  # without its lock, which may be taken
-    except Exception:
+        if not isinstance(console.stream, LineStream):
+            console.stream.flush()
+    except BaseException:
         return False
     return True
 

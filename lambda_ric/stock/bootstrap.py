@@ -29,7 +29,7 @@ from lambda_ric.threads import carry_invocation
 
 from .carrier import Carrier
 from .extension import Extension
-from .sink import OwnRecords, SinkOfRuntime
+from .sink import SinkOfRuntime, take_own_records
 from .turn import Turn
 
 TYPE_CHECKING = False
@@ -90,7 +90,7 @@ class _Carrying:
 
     def attach(self) -> None:
         """Register before the first poll ends the registration."""
-        OwnRecords(self._logs)
+        take_own_records(self._logs)
         share_alarm()
         sys.set_coroutine_origin_tracking_depth(1)
         try:
