@@ -180,6 +180,11 @@ def _explained(text: str, platform: Platform | None) -> str:
     unbuilt = re.findall(r"attempted to build `([^`=]+)", text)
     if "uv.lock" in text and "needs to be updated" in text:
         return f"uv.lock does not fit pyproject.toml any more: run `uv lock`. uv says:\n{detail}"
+    if "invalid peer certificate" in text:
+        return (
+            "uv does not know who has signed the certificate of the index: set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE "
+            f"to a file with their own. uv says:\n{detail}"
+        )
     if "not found in the package registry" in text or "not found in the cache" in text:
         (name,) = re.findall(r"Because ([\w.-]+) was not found", text)[:1] or ["a package"]
         return f"{name} is on no index that uv knows: correct its name, or name the index. uv says:\n{detail}"

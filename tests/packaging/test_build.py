@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.conftest import PATIENCE
 from tests.packaging.conftest import Run
 from tests.support.fakes import FakeRuntimeAPI
 from tests.support.projects import PYTHON, for_arm64, make_library, make_wheel, names_in, unpack, write_project
+from tests.support.tls import certificate
 
 APP = "import greeting\n\ndef handler(event, context):\n    return greeting.greet(event['name'])\n"
 PROJECT = """
@@ -304,6 +307,30 @@ def test_package_without_a_wheel_for_the_platform_is_named(
     assert ended.exit_code == 1
     assert f"native has no wheel for {arch}" in ended.stderr
     assert "build-from-source" in ended.stderr
+
+
+def test_index_whose_certificate_is_unknown_is_explained(
+    run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a company's proxy, say; uv names an option, which is for who calls it."""
+    _, context = certificate(tmp_path)
+    index = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    index.socket = context.wrap_socket(index.socket, server_side=True)
+    for name in ("UV_OFFLINE", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"https://127.0.0.1:{index.server_port}/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    serving = threading.Thread(target=index.serve_forever)
+    serving.start()
+    try:
+        ended = run("build", project)
+    finally:
+        index.shutdown()
+        serving.join()
+        index.server_close()
+
+    assert ended.exit_code == 1
+    assert "set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE" in ended.stderr
 
 
 def test_arm64_has_its_wheels_on_any_machine(run: Run, project: Path, offline: Path) -> None:
