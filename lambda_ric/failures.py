@@ -338,12 +338,32 @@ def tell(logger: logging.Logger, level: int, message: str, *args: object, exc_in
     `Logs.install` sees to that. In a test of a function it is an ordinary record.
     """
     caller = sys._getframe(1)
-    where = caller.f_code.co_filename, caller.f_lineno
+    code = caller.f_code
+    # By no factory of the function's, which may raise, or hang.
+    _write(
+        logger,
+        logging.LogRecord(logger.name, level, code.co_filename, caller.f_lineno, message, args, exc_info, code.co_name),
+    )
+
+
+def remade(logger: logging.Logger, record: logging.LogRecord) -> logging.LogRecord:
+    """Return *record* as the function has *logger* make one: with what its formatters expect, if it can be had."""
+    told = record.exc_info
+    where = record.pathname, record.lineno
     try:
-        record = logger.makeRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
-    except BaseException:  # the function has put a factory of its own in place
-        record = logging.LogRecord(logger.name, level, *where, message, args, exc_info, caller.f_code.co_name)
-    _write(logger, record)
+        made = logger.makeRecord(
+            record.name, record.levelno, *where, record.msg, record.args or (), told, record.funcName
+        )
+        vars(made).update({name: value for name, value in vars(record).items() if name in _OF_MOMENT or name[0] == "_"})
+    except BaseException:
+        return record
+    return made
+
+
+# What a record that is made later, and by another thread, would have in another way.
+_OF_MOMENT = frozenset(
+    ("created", "msecs", "process", "processName", "relativeCreated", "taskName", "thread", "threadName")
+)
 
 
 def tell_with(write: Callable[[logging.Logger, logging.LogRecord], None]) -> None:
@@ -355,7 +375,7 @@ def tell_with(write: Callable[[logging.Logger, logging.LogRecord], None]) -> Non
 def _write_as_any_other(logger: logging.Logger, record: logging.LogRecord) -> None:
     try:
         if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+            logger.handle(remade(logger, record))
     except Exception:
         tell_on_stderr(f"{record.getMessage()}\n{traceback_text(*sys.exc_info())}\n")
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 from .context import invocation_of_record
-from .failures import Failure, as_text, stack_of, tell_with, traceback_text
+from .failures import Failure, as_text, remade, stack_of, tell_with, traceback_text
 from .log_sinks import JSON_FRAMES, TEXT_FRAMES, FrameSink, LineStream, StreamSink, sink_for
 
 TYPE_CHECKING = False
@@ -253,24 +253,27 @@ class Logs:
 
     def tell(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Write *record*, which the runtime has made for *logger*, and let the function's handlers hear of it."""
-        handlers, others_hear = [], False
-        try:
-            if logger.isEnabledFor(record.levelno) and logger.filter(record):
-                handlers = _handlers_of(logger)
-                others_hear = logging.Logger.callHandlers is not _CALL_HANDLERS
-        except BaseException:
-            pass  # the function's own filter raises, or exits: then nobody else hears of it
+        setattr(record, _MADE_IN, _ids())
+        is_wanted = _is_wanted(logger, record.levelno)
+        handlers = _handlers_of(logger) if is_wanted else []
         consoles = [handler for handler in handlers if self._is_console(handler)]
-        told = [console for console in consoles if _is_told_by(console, record)]
-        if self.main in handlers or not told:
+        passes_later: logging.Logger | None = logger
+        if consoles or self.handler.formatter is not self._formatter:
+            record, passes_later = remade(logger, record), None
+            if not _passes(logger, record):
+                handlers, consoles, is_wanted = [], [], False
+            told = [console for console in consoles if _is_told_by(console, record)]
+            if self.main in handlers or not told:
+                self.write_own(record)
+        else:  # no code of the function's has a part in it
             self.write_own(record)
         listeners = [handler for handler in handlers if handler is not self.main and handler not in consoles]
-        if listeners or others_hear:
+        if listeners or (is_wanted and logging.Logger.callHandlers is not _CALL_HANDLERS):
             if self._listeners is None:
                 from .process.log_listeners import LogListeners  # most functions have none
 
                 self._listeners = LogListeners()
-            self._listeners.tell(record, listeners)
+            self._listeners.tell(record, listeners, passes_later)
 
     def write_own(self, record: logging.LogRecord) -> None:
         """Write *record*, one of ours, if its level is wanted."""
@@ -378,6 +381,18 @@ class Logs:
             stream.after_fork()
         if isinstance(self._sink, FrameSink):
             self._sink.after_fork()
+
+
+def _is_wanted(logger: logging.Logger, level: int) -> bool:
+    # As `Logger.isEnabledFor` says, but without the lock of the module, which a thread of the function's may hold.
+    return not logger.disabled and level > logger.manager.disable and level >= logger.getEffectiveLevel()
+
+
+def _passes(logger: logging.Logger, record: logging.LogRecord) -> bool:
+    try:
+        return bool(logger.filter(record))
+    except BaseException:
+        return False  # the function's own filter raises, or exits: then nobody else hears of it
 
 
 def _handlers_of(logger: logging.Logger | None) -> list[logging.Handler]:

@@ -281,6 +281,37 @@ def test_handler_that_hangs_keeps_nobody_waiting(serve: Serve, handler: str) -> 
     assert len(told) == 1
 
 
+@pytest.mark.parametrize(
+    "attach",
+    [
+        "logging.getLogger('lambda_ric.background').addFilter(hang)",
+        "logging.getLogger().handlers[-1].addFilter(hang)",
+        "logging.setLogRecordFactory(lambda *args, **kwargs: hang(logging.LogRecord(*args, **kwargs)))",
+    ],
+    ids=["filter of the logger", "filter of the handler", "factory"],
+)
+def test_what_hangs_before_a_handler_keeps_nobody_waiting(serve: Serve, attach: str) -> None:
+    """All code that the function has put on the way to its handlers is run where they are."""
+    served = serve(
+        f"""{HUNG}
+        logging.getLogger().handlers[-1].emit = print
+
+        def hang(record):
+            released.wait()
+            return record
+
+        {attach}
+        """,
+        *(Event(None, timeout=30) for _ in range(3)),
+        handler="app.in_thread",
+    )
+
+    assert [post.name for post in served.posts] == ["response"] * 3
+    assert served.api.polls[3].at - served.posts[0].at < 30
+    assert served.stdout.count("background task fail failed") == 3
+    assert served.stdout.count("does not return") == 1
+
+
 def test_handler_that_returns_after_all_hears_the_rest(serve: Serve) -> None:
     """It was slow, not dead: nothing is held from it."""
     served = serve(

@@ -25,13 +25,15 @@ import time
 from collections import deque
 from contextvars import copy_context
 
-from lambda_ric.failures import tell_on_stderr, traceback_text
+from lambda_ric.failures import remade, tell_on_stderr, traceback_text
 from lambda_ric.threads import start_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextvars import Context
+
+    _Telling = tuple[Context, logging.LogRecord, Sequence[logging.Handler], logging.Logger | None]
 
 
 class LogListeners:
@@ -40,17 +42,23 @@ class LogListeners:
     def __init__(self) -> None:
         # Guards everything below. No code of the function's is called while it is held.
         self._changed = threading.Condition()
-        self._records: deque[tuple[Context, logging.LogRecord, Sequence[logging.Handler]]] = deque(maxlen=_MOST)
+        self._records: deque[_Telling] = deque(maxlen=_MOST)
         self._is_telling = False
         self._hangs = False
         self._told_now: Sequence[logging.Handler] | None = None
         self._told_since = 0.0
         self._thread: threading.Thread | None = None
 
-    def tell(self, record: logging.LogRecord, handlers: Sequence[logging.Handler]) -> None:
-        """Have *handlers* called with *record*, in a copy of the caller's context, without waiting for them."""
+    def tell(
+        self, record: logging.LogRecord, handlers: Sequence[logging.Handler], logger: logging.Logger | None = None
+    ) -> None:
+        """
+        Have *handlers* called with *record*, in a copy of the caller's context, without waiting for them.
+
+        If there is a *logger*, with a record as the function has that make one, and if its filters let it pass.
+        """
         with self._changed:
-            self._records.append((copy_context(), record, handlers))
+            self._records.append((copy_context(), record, handlers, logger))
             if self._is_telling:
                 return
             self._thread = start_daemon("lambda_ric.logging", self._tell_all)
@@ -94,16 +102,20 @@ class LogListeners:
                     self._is_telling, self._told_now = False, None
                     self._changed.notify_all()
                     return
-                context, record, handlers = self._records.popleft()
+                context, record, handlers, logger = self._records.popleft()
                 self._told_now, self._told_since = handlers, time.monotonic()
             try:
-                context.run(_call, record, handlers)
+                context.run(_call, record, handlers, logger)
             except BaseException:
                 tell_on_stderr(f"a log handler of the function's failed:\n{traceback_text(*sys.exc_info())}\n")
             self._hangs = False
 
 
-def _call(record: logging.LogRecord, handlers: Sequence[logging.Handler]) -> None:
+def _call(record: logging.LogRecord, handlers: Sequence[logging.Handler], logger: logging.Logger | None) -> None:
+    if logger is not None:
+        record = remade(logger, record)
+        if not logger.filter(record):
+            return
     # A logger, so that those hear of it, too, who have replaced Logger.callHandlers: Sentry's integration does.
     audience = logging.Logger(record.name)  # noqa: LOG001
     audience.handlers = [*handlers] or [logging.NullHandler()]
