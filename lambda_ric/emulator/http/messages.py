@@ -163,6 +163,11 @@ class Request:
             yield part
 
 
+def is_resource(target: str) -> bool:
+    """Whether *target* names something of a server: ``*``, another server's name and other schemes do not."""
+    return target.startswith("/") or _ABSOLUTE.match(target) is not None
+
+
 def _origin_form(target: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """Return a *target* that is a whole URL as if it had been sent to its host: RFC 9112, 3.2.2."""
     match = _ABSOLUTE.match(target)

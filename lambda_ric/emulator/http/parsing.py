@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import h11
 
-from .messages import BadRequestError, Request
+from .messages import BadRequestError, Request, is_resource
 
 # Go's default, which the platform's own server has.
 MAX_HEAD = 1024 * 1024
@@ -77,7 +77,7 @@ _MAX_KNOWN = 4096
 @lru_cache(maxsize=64)
 def _read_plain_head(data: bytes) -> _PlainHead | None:
     match = _PLAIN.fullmatch(data)
-    if match is None or match[1] == b"CONNECT" or match[2] == b"*":
+    if match is None or match[1] == b"CONNECT" or not is_resource(match[2].decode()):
         return None
     fields = [line.partition(":") for line in match[3].decode("latin-1").split("\r\n")[:-1]]
     headers = {name.lower(): value.strip("\t ") for name, _, value in fields}
@@ -124,7 +124,7 @@ class RequestReader:
         target, method = head.target.decode("ascii"), head.method.decode("ascii")
         if head.http_version not in (b"1.0", b"1.1"):
             raise BadRequestError("this version of HTTP is not spoken here", 505)
-        if target == "*" or method == "CONNECT":
+        if method == "CONNECT" or not is_resource(target):
             raise BadRequestError(f"{method} {target} is not a request for a resource here")
         return Request(method, target, _by_name(head.headers), self), head.http_version
 

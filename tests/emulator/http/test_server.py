@@ -180,7 +180,7 @@ def test_requests_follow_each_other_on_one_connection(exchange: Exchange) -> Non
 @pytest.mark.parametrize("rest", [b"", b"Transfer-Encoding: chunked\r\n\r\n0\r\n"])
 @pytest.mark.parametrize(
     ("target", "path"),
-    [(b"http://other.example:80/a/b?q", b"('a', 'b')"), (b"HTTPS://other.example", b"('',)"), (b"http:/a", b"http:")],
+    [(b"http://other.example:80/a/b?q", b"('a', 'b')"), (b"HTTPS://other.example", b"('',)")],
 )
 def test_whole_url_is_a_request_for_its_path(target: bytes, path: bytes, rest: bytes, exchange: Exchange) -> None:
     """
@@ -219,6 +219,11 @@ def test_body_that_is_not_wanted_is_passed_over(exchange: Exchange, framing: byt
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET orders HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET orders HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n", 400),
+        (b"GET x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http:/orders HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET ftp://x/orders HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
 def test_malformed_request_is_refused_and_the_connection_closed(exchange: Exchange, data: bytes, status: int) -> None:
