@@ -1308,6 +1308,13 @@ def test_one_where_a_list_is_wanted_is_refused(options: dict[str, Any], remedy: 
         ASGIHandler(Starlette(), **options)
 
 
+@pytest.mark.parametrize("events", ["app.other", lambda event: None])
+def test_handler_of_events_that_is_none_is_refused(events: Any) -> None:
+    """At import, not with the first of them."""
+    with pytest.raises(TypeError, match="a handler for events=, called with an event and a context, not"):
+        ASGIHandler(Starlette(), events=events)
+
+
 def test_application_of_the_other_kind_is_refused_with_its_handler() -> None:
     """At import, and not as a 500 for each request."""
 

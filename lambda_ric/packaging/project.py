@@ -144,7 +144,7 @@ class Project:
         """Return what the project names itself."""
         lines: Sequence[str] = self.metadata.get("dependencies", [])
         if self.lock is None and self.requirements is not None and self.requirements.suffix == ".txt":
-            lines = _lines_of(self.requirements)
+            lines = requirement_lines(self.requirements)
         found = []
         for line in lines:
             try:
@@ -213,8 +213,13 @@ def _table(document: Mapping[str, Any], name: str, prefix: str = "") -> dict[str
     return found
 
 
-def _lines_of(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
-    """Return the requirements of a file, and of those that it names with ``-r``, without hashes and comments."""
+def requirement_lines(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
+    """
+    Return the requirements of a file, and of those that it names with ``-r``, without hashes and comments.
+
+    Raises:
+        PackagingError: One of the files cannot be read.
+    """
     found: list[str] = []
     try:
         text = path.read_text(encoding="utf-8")
@@ -228,7 +233,7 @@ def _lines_of(path: Path, seen: frozenset[Path] = frozenset()) -> list[str]:
         if option in ("-r", "--requirement"):
             nested = (path.parent / other.strip()).resolve()
             if nested not in seen:
-                found += _lines_of(nested, seen | {path.resolve(), nested})
+                found += requirement_lines(nested, seen | {path.resolve(), nested})
         elif words and not words.startswith(("#", "-")):
             found.append(words)
     return found

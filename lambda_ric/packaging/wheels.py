@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from .errors import PackagingError
 from .platforms import Platform
-from .project import Project
+from .project import Project, requirement_lines
 from .tree import Tree, files_below
 
 
@@ -131,7 +131,7 @@ def _needed(project: Project, work: Path) -> _Needed | None:
             "pyproject.toml leaves to its build backend what the project needs (dynamic): `uv lock` in the project "
             "writes that down"
         )
-    pinned = file.suffix == ".txt" and _all_pinned(file.read_text(encoding="utf-8"))
+    pinned = file.suffix == ".txt" and all("==" in line or " @ " in line for line in requirement_lines(file))
     return _Needed(file, file.name, pinned, excluded)
 
 
@@ -196,11 +196,6 @@ def _explained(text: str, platform: Platform | None) -> str:
             f'[tool.lambda-ric] build-from-source = ["{name}"]. uv says:\n{detail}'
         )
     return f"uv could not install what the project needs. It says:\n{detail}"
-
-
-def _all_pinned(text: str) -> bool:
-    lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
-    return all("==" in line or " @ " in line for line in lines if line and not line.startswith(("#", "-")))
 
 
 def _local_projects(text: str, root: Path) -> list[str]:

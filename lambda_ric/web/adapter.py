@@ -77,8 +77,10 @@ class WebHandler:
             raise no_such_argument(self.__name__, next(iter(unknown)), names)
         if invoke_mode not in ("buffered", "response_stream", None):
             raise ValueError(f"{self.__name__} takes invoke_mode='buffered' or 'response_stream', not {invoke_mode!r}")
-        if events is not None and not callable(events):
-            raise TypeError(f"{self.__name__} takes a handler for events=, not {events!r}")
+        if events is not None and not (callable(events) and may_take(events, 2)):
+            raise TypeError(
+                f"{self.__name__} takes a handler for events=, called with an event and a context, not {events!r}"
+            )
         for name, what, example, given in (
             ("error_statuses", "statuses", [500, 502], error_statuses),
             ("text_types", "media types", ["image/svg+xml"], text_types),

@@ -557,6 +557,17 @@ def test_version_that_the_project_does_not_run_on_is_refused(run: Run, project: 
     assert "requires-python = '>=3.14'" in ended.stderr
 
 
+@pytest.mark.parametrize(("named", "is_noted"), [("greeting", True), ("greeting==2.1", False)])
+def test_versions_in_another_file_are_looked_at_as_well(run: Run, project: Path, named: str, is_noted: bool) -> None:
+    """What `-r` names is part of the requirements."""
+    write_project(project, {"requirements.txt": "-r base.txt\n", "base.txt": f"{named}\n"})
+
+    ended = run("build", project)
+
+    assert ended.exit_code == 0
+    assert ("does not name exact versions" in ended.stderr) == is_noted
+
+
 def test_project_that_needs_nothing_has_no_versions_to_fix(run: Run, project: Path) -> None:
     """The same inputs make the same bytes on any day."""
     write_project(project, {"pyproject.toml": PROJECT.replace('"greeting", ', "")})
