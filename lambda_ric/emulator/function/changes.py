@@ -20,8 +20,11 @@ CODE = ("*.py", "*.js", "*.mjs", "*.cjs", "*.rb", "*.php", "*.sh")
 # What a developer's directory holds besides the function. A hidden directory is passed over as well.
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 # A look may take this part of the time: with a great many files it is not taken at every event. It is what hot reload
-# costs a function that is called without a pause.
-_SHARE = 0.01
+# costs a function that is called without a pause, which is why a quick look comes less often still: after 5 ms at most,
+# in which nobody saves a file and calls.
+_SHARE = 0.03
+_SHARE_OF_QUICK = 0.01
+_SHORT = 0.005
 
 Seen = dict[str, tuple[int, int, int]]
 """What makes a file the same: its time, size and number, by its path below the root."""
@@ -54,7 +57,8 @@ class SourceFiles:
         started = self._clock()
         found = dict(self._files())
         now = self._clock()
-        self._next_look = now + (now - started) / _SHARE
+        took = now - started
+        self._next_look = now + max(took / _SHARE, min(took / _SHARE_OF_QUICK, _SHORT))
         return found
 
     def _files(self) -> Iterator[tuple[str, tuple[int, int, int]]]:

@@ -217,6 +217,21 @@ def test_looks_take_a_small_part_of_the_time(root: Path) -> None:
     assert sources.changed()
 
 
+def test_quick_looks_leave_five_milliseconds_at_most_between_them(root: Path) -> None:
+    """
+    What is saved after a call is served by the next one, even where a program saves and calls.
+    """
+    clock = Clock(step=100e-6)
+    sources = SourceFiles(root, clock=clock)
+    clock.step = 0.0
+    made(root)
+
+    clock.now += 0.0049
+    assert not sources.changed()
+    clock.now += 0.0002
+    assert sources.changed()
+
+
 # From end to end...
 
 APP = """
