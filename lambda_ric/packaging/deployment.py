@@ -159,6 +159,7 @@ class _Deployment:
         self._calls = calls
         self._session = session
         self._lambda = session.client("lambda")
+        self._no_function: type[Exception] = self._lambda.exceptions.ResourceNotFoundException
         self._role = wanted.role or ""
         self._address: str | None = None
 
@@ -188,16 +189,20 @@ class _Deployment:
             yield "the URL", self._url
 
     def _look(self) -> dict[str, Any] | None:
-        """Return the function's configuration, or None when there is none, or nobody to ask in a dry run."""
+        return self._found(self._lambda.get_function_configuration, self._no_function, FunctionName=self._wanted.name)
+
+    def _found(
+        self, ask: Callable[..., dict[str, Any]], missing: type[Exception], **names: str
+    ) -> dict[str, Any] | None:
+        """Return what AWS has of these *names*, or None where that is *missing*, or nobody to ask in a dry run."""
         try:
-            configuration: dict[str, Any] = self._lambda.get_function_configuration(FunctionName=self._wanted.name)
-        except self._lambda.exceptions.ResourceNotFoundException:
+            return ask(**names)
+        except missing:
             return None
         except NoCredentialsError:
             if self._calls.dry:
                 return None
             raise
-        return configuration
 
     def _check_size(self) -> None:
         size = self._wanted.zip.stat().st_size
@@ -291,7 +296,8 @@ class _Deployment:
     def _own_role(self) -> None:
         """Find the function's own role, or make it: it may write its own log, and nothing else."""
         iam, name = self._session.client("iam"), _role_name(self._wanted.name)
-        there = self._found(iam.get_role, iam, RoleName=name)
+        missing = iam.exceptions.NoSuchEntityException
+        there = self._found(iam.get_role, missing, RoleName=name)
         if there is None:
             there = self._calls.change(
                 iam, "create_role", f"created the role {name}",
@@ -300,7 +306,7 @@ class _Deployment:
             )  # fmt: skip
         self._role = str(there["Role"]["Arn"]) if there else f"the ARN of {name}"
         # A deployment that was interrupted may have left the role without its rights.
-        if self._found(iam.get_role_policy, iam, RoleName=name, PolicyName="log") is not None:
+        if self._found(iam.get_role_policy, missing, RoleName=name, PolicyName="log") is not None:
             return
         region = self._session.region_name
         partition = self._session.get_partition_for_region(region)
@@ -317,20 +323,9 @@ class _Deployment:
             RoleName=name, PolicyName="log", PolicyDocument=json.dumps(rights),
         )  # fmt: skip
 
-    def _found(self, ask: Callable[..., dict[str, Any]], iam: Any, **names: str) -> dict[str, Any] | None:
-        """Return what IAM has of that name, or None where there is none, or nobody to ask in a dry run."""
-        try:
-            return ask(**names)
-        except iam.exceptions.NoSuchEntityException:
-            return None
-        except NoCredentialsError:
-            if self._calls.dry:
-                return None
-            raise
-
     def _url(self) -> None:
         wanted = self._wanted
-        there = self._url_there()
+        there = self._found(self._lambda.get_function_url_config, self._no_function, FunctionName=wanted.name)
         if wanted.url == "none":
             if there is not None:
                 self._calls.change(
@@ -349,16 +344,6 @@ class _Deployment:
         if wanted.url == "public":
             self._open_to_everybody()
         self._address = made.get("FunctionUrl")
-
-    def _url_there(self) -> str | None:
-        try:
-            return str(self._lambda.get_function_url_config(FunctionName=self._wanted.name)["FunctionUrl"])
-        except self._lambda.exceptions.ResourceNotFoundException:
-            return None
-        except NoCredentialsError:
-            if self._calls.dry:
-                return None
-            raise
 
     def _open_to_everybody(self) -> None:
         """Since October 2025 two rights are needed: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html."""
