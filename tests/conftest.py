@@ -91,15 +91,19 @@ def serve(tmp_path: Path) -> Serve:
                 "_HANDLER": handler,
                 **(env or {}),
             }
-            done = subprocess.run(
-                [python, "-m", runtime, *arguments],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                timeout=timeout,
-                pass_fds=pass_fds,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [python, "-m", runtime, *arguments],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    timeout=timeout,
+                    pass_fds=pass_fds,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                seen = [f"{len(api.polls)} polls, {len(api.posts)} posts", error.stdout, error.stderr]
+                pytest.fail(f"the process did not end in {timeout:.0f} s:\n" + "\n".join(map(str, seen)))
             return Served(api, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return serve

@@ -31,8 +31,8 @@ from tests.support.fakes import Event
 pytestmark = pytest.mark.timeout(method="thread")
 
 
-def run(handler: Callable[[Any, Any], Any], *, timeout: float = 0.6, **environ: str) -> Invoked:
-    """Call *handler*, which is interrupted when half of the time has gone."""
+def run(handler: Callable[[Any, Any], Any], *, timeout: float = 2.0, **environ: str) -> Invoked:
+    """Call *handler*, which is interrupted when half of the time has gone; what follows has the other half."""
     settings = {"LAMBDA_RIC_SOFT_DEADLINE_MS": "60000", "LAMBDA_RIC_DEADLINE_MARGIN_MS": "20", **environ}
     return invoke(handler, hooks=Hooks(), timeout=timeout, environ=settings)
 
@@ -165,14 +165,15 @@ def test_next_event_is_served_by_the_same_process(serve: Serve, kind: str) -> No
             return os.getpid()
         """,
         False,
-        Event(True, timeout=0.8),
+        Event(True, timeout=8),  # of which half is left for a new start
         False,
+        env={"LAMBDA_RIC_SOFT_DEADLINE_MS": "6000"},
     )
 
     assert [post.name for post in served.posts] == ["response", "error", "response"]
     assert served.answers[0] == served.answers[2]
     assert served.posts[1].headers["lambda-runtime-function-error-type"] == "Function.Timeout"
-    assert served.posts[1].at < served.api.polls[1].at + 0.8
+    assert served.posts[1].at < served.api.polls[1].at + 8
     assert served.stdout.count("handed over") == 3
     assert "[ERROR] Function.Timeout: Task timed out after" in served.stdout
 
@@ -181,11 +182,11 @@ def test_soft_deadline_is_the_settings(serve: Serve) -> None:
     """LAMBDA_RIC_SOFT_DEADLINE_MS before the deadline, and the log says which setting did it."""
     served = serve(
         "def handler(event, context): import time; time.sleep(60)",
-        Event(None, timeout=2),
-        env={"LAMBDA_RIC_SOFT_DEADLINE_MS": "800"},
+        Event(None, timeout=4),
+        env={"LAMBDA_RIC_SOFT_DEADLINE_MS": "2000"},
     )
 
-    assert 1.1 < served.posts[0].at - served.api.polls[0].at < 2
+    assert 1.9 < served.posts[0].at - served.api.polls[0].at < 4
     assert "(LAMBDA_RIC_SOFT_DEADLINE_MS)" in served.answers[0]["errorMessage"]
 
 
