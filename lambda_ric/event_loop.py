@@ -87,7 +87,11 @@ _UNSET = object()
 
 
 class EventLoop:
-    """The one loop, made when it is first needed; *interrupt* ends what runs on it too long."""
+    """
+    The one loop, made when it is first needed; *interrupt* ends what runs on it too long.
+
+    Its one subject is asyncio's loop itself: whoever runs it, stops it or looks at its tasks does so here.
+    """
 
     def __init__(self, interrupt: Interrupt) -> None:
         self.interrupt = interrupt

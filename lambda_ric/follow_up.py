@@ -44,7 +44,11 @@ log: logging.Logger = logging.getLogger("lambda_ric.runtime")
 
 
 class FollowUp:
-    """That of the invocation *scope*, in its *environment* and within its *limits*."""
+    """
+    That of the invocation *scope*, in its *environment* and within its *limits*.
+
+    Its one subject is the order of the five steps above; who does each of them is elsewhere.
+    """
 
     def __init__(self, scope: InvocationScope, environment: Environment, limits: TimeLimits) -> None:
         self.interrupted: bool = False

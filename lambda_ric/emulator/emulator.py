@@ -56,7 +56,8 @@ class Emulator:
     matches the patterns of *reload_include*. An environment that was idle for
     *idle_timeout* seconds is shut down. Runtimes read from the
     descriptor *terminal*, by default from nothing. A flame graph of each invocation
-    becomes the file *profile*. Anything else is a field of `Function`.
+    becomes the file *profile*. Anything else is a field of `Function`. Its one subject is what a caller can ask of one
+    function, and who is started and ended for that.
 
     Raises:
         ConfigurationError: What Lambda, or this machine, would not accept.

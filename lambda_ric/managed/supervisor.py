@@ -68,7 +68,11 @@ class Worker:
 
 
 class Supervisor:
-    """Has the events of the environment served by workers."""
+    """
+    Has the events of the environment served by workers.
+
+    Its one subject is the life of the workers: who starts, loses, replaces and ends one does so here.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -52,7 +52,8 @@ class Exchange:
     """
     *request* to the application *app*, and its response, which the caller *collects* or iterates over.
 
-    One that is collected goes to *answer_at_once*, which says whether that has answered the caller.
+    One that is collected goes to *answer_at_once*, which says whether that has answered the caller. Its one subject is
+    the conversation of one request: what the application is sent, and what may come from it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What public docstrings say: of a quantity, its unit."""
+"""What docstrings say: of a quantity, its unit; of a long class, its subject."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def test_every_quantity_says_its_unit() -> None:
         for function, said in functions_of(ast.parse(path.read_text(encoding="utf-8")), "")
         for name in quantities_of(function)
         if not any(unit in said for unit in UNITS)
+    ]
+
+    assert silent == [], "\n".join(silent)
+
+
+def test_class_of_more_than_250_lines_says_which_one_subject_it_has() -> None:
+    """One that cannot say so is to be divided."""
+    silent = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and (node.end_lineno or 0) - node.lineno >= 250
+        if "Its one subject is" not in " ".join((ast.get_docstring(node) or "").split())
     ]
 
     assert silent == [], "\n".join(silent)

@@ -48,7 +48,8 @@ class StreamEventSource:
     Settings are those of the mapping: a batch that fails is sent again, *maximum_retry_attempts* times, and
     no longer than its records are *maximum_record_age* seconds old; -1 is for ever. With *bisect* its halves are sent
     separately. *report_batch_item_failures* lets a function report from which record on. What is
-    given up goes to *on_failure*. What matches none of the *filters* is passed over.
+    given up goes to *on_failure*. What matches none of the *filters* is passed over. Its one subject is the way of a
+    shard's records to the function, in their order.
 
     A stream, or a shard, that comes up after the emulator is read from its beginning, whatever *starting_position*.
 
