@@ -324,6 +324,7 @@ class Interrupt:
         self._place: object = None
         self._cpu_time = 0.0
         self._looks = self._looks_alike = 0
+        self._had_locked = False
 
     def at(self, when: float, *, again: float, own_code: bool = False) -> Interrupt:
         """
@@ -446,10 +447,24 @@ class Interrupt:
         place, cpu_time = (frame.f_code, frame.f_lasti), time.thread_time()
         stands_still = place == self._place and cpu_time - self._cpu_time < _A_MOMENT / 5
         self._place, self._cpu_time = place, cpu_time
+        had_locked, has_locked = self._had_locked, _has_locked(frame)
+        self._had_locked = has_locked
+        # Python looks for signals between a call that takes a lock and the code that is to let go of it, from 3.14 on
+        # also between `with` and its block: what has just stopped to stand still for a lock goes on first.
+        stands_still = stands_still and (had_locked or not has_locked)
         self._looks += 1
         self._looks_alike = self._looks_alike + 1 if stands_still else 0
-        return self._looks < _MOST_LOOKS and self._looks_alike < _ENOUGH_LOOKS_ALIKE
+        return self._looks_alike < _ENOUGH_LOOKS_ALIKE and self._looks < _MOST_LOOKS * (2 if has_locked else 1)
 
+
+def _has_locked(frame: FrameType) -> bool:
+    """Say whether this thread has a lock of the module, or of the object, whose code is in *frame*."""
+    attributes = getattr(frame.f_locals.get("self"), "__dict__", {})
+    locks = attributes.get("lock"), attributes.get("_lock"), frame.f_globals.get("_lock")
+    return any(lock._is_owned() for lock in locks if isinstance(lock, _RLOCK))
+
+
+_RLOCK: Any = type(threading.RLock())
 
 _LOCKING = frozenset(
     [

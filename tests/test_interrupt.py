@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
+import logging
 import queue
 import random
 import select
@@ -903,6 +905,54 @@ def test_interruption_leaves_no_lock_behind(serve: Serve, at_work: str) -> None:
     assert "Exception ignored" not in served.stderr
     assert served.answers[1::2] == [[True, True]] * 20
     assert [answer for answer in served.answers[::2] if answer["errorType"] != "Function.Timeout"] == []
+
+
+def lock_of_a_handler() -> tuple[Any, Callable[[], object]]:
+    handler = logging.StreamHandler(io.StringIO())
+    record = logging.LogRecord("app", logging.INFO, __file__, 1, "a record", (), None)
+    return handler.lock, lambda: handler.handle(record)
+
+
+def lock_of_a_condition() -> tuple[Any, Callable[[], object]]:
+    lock = threading.RLock()
+    condition = threading.Condition(lock)
+
+    def notify() -> None:
+        with condition:
+            condition.notify_all()
+
+    return lock, notify
+
+
+@pytest.mark.parametrize("make", [lock_of_a_handler, lock_of_a_condition])
+def test_lock_that_was_waited_for_when_the_time_was_up_is_left_to_others(
+    make: Callable[[], tuple[Any, Callable[[], object]]], interrupt: Interrupt
+) -> None:
+    """The alarm may come just when the wait is over, and the code that is to let go of it does not know of it yet."""
+    lock, use = make()
+    chance = random.Random(17)
+    is_over = threading.Event()
+
+    def hold() -> None:
+        while not is_over.is_set():
+            with lock:
+                time.sleep(chance.uniform(0.005, 0.006))
+            time.sleep(0)  # so that it is the other's turn
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    left_behind = 0
+    for _ in range(100):
+        with contextlib.suppress(TimeUp), interrupt.at(time.time() + chance.uniform(0.0005, 0.006), again=0.02):
+            while True:
+                use()
+        while lock._is_owned():
+            left_behind += 1
+            lock.release()
+    is_over.set()
+    holder.join()
+
+    assert left_behind == 0
 
 
 # The alarm clock by itself...
