@@ -78,7 +78,7 @@ def read_env_file(text: str, name: str, outside: Mapping[str, str] | None = None
     Empty lines, those that begin with ``#`` and a leading ``export`` are passed
     over. A value may stand in quotes, and go over several lines then; a
     backslash escapes in double ones as in Python, in single ones the quote and
-    itself. Without quotes it ends before `` #``. ``${KEY}`` and
+    itself. Without quotes it ends before a blank and ``#``. ``${KEY}`` and
     ``${KEY:-default}`` are what the file has said before, or *outside* has.
 
     Raises:
@@ -103,7 +103,7 @@ def _value(match: re.Match[str]) -> str:
         return re.sub(r"\\([\\'\"abfnrtv])", lambda escape: _ESCAPES.get(escape[1], escape[1]), match["double"])
     if match["single"] is not None:
         return re.sub(r"\\([\\'])", r"\1", match["single"])
-    return re.sub(r"\s+#.*", "", match["plain"]).rstrip()
+    return re.sub(r"\s+#.*", "", match["blanks"] + match["plain"]).strip()
 
 
 def _expanded(value: str, known: Mapping[str, str]) -> str:
@@ -119,9 +119,9 @@ _BINDING = re.compile(
     (?:
       (?: export [^\S\r\n]+ )?
       (?: (?P<key> (?! ') [^=\#\s]+ ) | ' (?P<quoted_key> [^']+ ) ' )
-      [^\S\r\n]* = [^\S\r\n]*
+      [^\S\r\n]* = (?P<blanks> [^\S\r\n]*+ )
       (?:
-        (?: ' (?P<single> (?: \\' | [^'] )* ) ' | " (?P<double> (?: \\[\s\S] | [^"\\] )* ) " )
+        (?: ' (?P<single> (?: \\[\s\S] | [^'\\] )* ) ' | " (?P<double> (?: \\[\s\S] | [^"\\] )* ) " )
         [^\S\r\n]* (?: \#[^\r\n]* )?
       | (?P<plain> (?! ['"] ) [^\r\n]* )
       )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambda_ric.emulator import Function
@@ -172,6 +172,12 @@ TEXTS = st.text(st.sampled_from("aB1_ =#'\"\\\n\r\t${}:-é"), max_size=40)
 
 
 @given(TEXTS)
+@example("1=\t#")
+@example("1= # a comment")
+@example("1=\t'")
+@example("1='a\\\\'")
+@example("1='a\\'")
+@example("1=\u00a0é")
 def test_file_reads_as_python_dotenv_reads_it(text: str) -> None:
     """
     Wherever that one does not pass over what it cannot parse.
