@@ -635,7 +635,8 @@ def test_thread_that_outlives_its_invocation_keeps_its_request_id(serve: Serve) 
         Event(request_id=OTHER_ID),
     )
 
-    records = [line.split("\t")[2:] for line in logged(served)]
+    # Where the thread is slow to begin to wait, it is named as one that is still at work.
+    records = [line.split("\t")[2:] for line in logged(served) if "is still at work" not in line]
     assert records == [[ID, "from the first"], [OTHER_ID, "from the second"]]
 
 

@@ -28,7 +28,7 @@ from .strikes import FAULTS
 
 PLACES = Path(__file__).parent / "places"
 OURS, AWS = "lambda_ric", "awslambdaric"
-SHORT, LONG = 1.0, 20.0
+SHORT, LONG = 2.0, 20.0
 
 GOES_ON = "goes on"
 HANGS = "hangs until the timeout"
@@ -159,9 +159,9 @@ def serve(
                 "LAMBDA_TASK_ROOT": str(PLACES),
                 "_HANDLER": handler,
                 "TMPDIR": directory,
-                "LAMBDA_RIC_DEADLINE_MARGIN_MS": "250",
+                "LAMBDA_RIC_DEADLINE_MARGIN_MS": "500",
                 "LAMBDA_RIC_TASK_SOURCES": QUEUE,
-                "LAMBDA_RIC_SOFT_DEADLINE_MS": "500",
+                "LAMBDA_RIC_SOFT_DEADLINE_MS": "1000",
                 # So little of a processor that no start fits into the time that is left: there is one way of it.
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1",
                 **(env or {}),

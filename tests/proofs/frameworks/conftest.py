@@ -28,9 +28,7 @@ import importlib, socket, sys, uvicorn
 
 module, name, listening = sys.argv[1:]
 app = getattr(importlib.import_module(f"tests.proofs.frameworks.apps.{module}"), name)
-# It closes no connection between two requests, however long the tests take.
-config = uvicorn.Config(app, log_level="critical", timeout_keep_alive=3600)
-uvicorn.Server(config).run([socket.socket(fileno=int(listening))])
+uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([socket.socket(fileno=int(listening))])
 """
 
 WSGIREF = """
@@ -166,9 +164,14 @@ def event(line: str) -> dict[str, Any]:
 
 
 def _client(url: str) -> httpx.Client:
-    # Links that an application builds have the host, and so are the same.
+    # Links that an application builds have the host, and so are the same. A connection serves one request: uvicorn
+    # closes it, some time later, when an application fails behind its response.
     return httpx.Client(
-        base_url=url, headers={"host": "app.example.org", "accept-encoding": "gzip"}, timeout=120, trust_env=False
+        base_url=url,
+        headers={"host": "app.example.org", "accept-encoding": "gzip"},
+        limits=httpx.Limits(max_keepalive_connections=0),
+        timeout=120,
+        trust_env=False,
     )
 
 
