@@ -460,7 +460,7 @@ class Interrupt:
 def _has_locked(frame: FrameType) -> bool:
     """Say whether this thread has a lock of the module, or of the object, whose code is in *frame*."""
     attributes = getattr(frame.f_locals.get("self"), "__dict__", {})
-    locks = attributes.get("lock"), attributes.get("_lock"), frame.f_globals.get("_lock")
+    locks: list[Any] = [attributes.get("lock"), attributes.get("_lock"), frame.f_globals.get("_lock")]
     return any(lock._is_owned() for lock in locks if isinstance(lock, _RLOCK))
 
 
