@@ -18,6 +18,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -1341,6 +1342,16 @@ def test_function_that_takes_any_arguments_may_be_an_application() -> None:
 
     assert callable(ASGIHandler(app))
     assert callable(ASGIHandler(other))
+
+
+def test_class_whose_objects_are_awaited_is_an_application() -> None:
+    """Starlette's class-based views are such."""
+
+    class Home(HTTPEndpoint):
+        async def get(self, request: Any) -> PlainTextResponse:
+            return PlainTextResponse("home")
+
+    assert answer(ask(Home)) == (200, b"home")
 
 
 @pytest.mark.parametrize("arguments", [{"lifespan": "maybe"}, {"invoke_mode": "stream"}, {"error_statuses": [600]}])

@@ -164,7 +164,9 @@ def check_application(whose: str, app: object, kind: str, arguments: tuple[str, 
             f"{whose} takes an {kind} application, and {app!r} is an {other} application: from "
             f"lambda_ric.{other.lower()} import {other}Handler; handler = {other}Handler(app)"
         )
-    if not callable(app) or (kind == "ASGI" and isinstance(app, type)) or not may_take(app, len(arguments)):
+    # Of ASGI 2 a class may be one; of ASGI 3 a class whose objects are awaited, such as Starlette's views.
+    is_of_asgi_2 = kind == "ASGI" and isinstance(app, type) and not hasattr(app, "__await__")
+    if not callable(app) or is_of_asgi_2 or not may_take(app, len(arguments)):
         shown = f"{', '.join(arguments[:-1])} and {arguments[-1]}"
         raise TypeError(f"{whose} takes an application, called with {shown}, not {app!r}")
 
