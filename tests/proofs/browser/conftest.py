@@ -175,6 +175,25 @@ VISIBLE_TEXTS = """
 """
 
 
+ATTRIBUTES = """
+    return [...document.querySelectorAll(arguments[0])].map((each) => each.getAttribute(arguments[1]))
+"""
+
+
+# Ends when nothing has changed for half a second.
+UNTIL_STILL = """
+    const done = arguments[0];
+    let timer = null;
+    const observer = new MutationObserver(() => wait());
+    const wait = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => { observer.disconnect(); done(); }, 500);
+    };
+    observer.observe(document, {attributes: true, characterData: true, childList: true, subtree: true});
+    wait();
+"""
+
+
 # Ends with nothing, or after a time with what was seen instead.
 UNTIL_TEXTS = """
     const [selector, expected, patience, done] = arguments;
@@ -224,6 +243,15 @@ class Page:
     def texts(self, selector: str) -> list[str]:
         found: list[str] = self.script(VISIBLE_TEXTS, selector)
         return found
+
+    def attributes(self, selector: str, name: str) -> list[str | None]:
+        """What all that is there has for the attribute *name*, at one moment: the page may be drawn anew at any."""
+        found: list[str | None] = self.script(ATTRIBUTES, selector, name)
+        return found
+
+    def until_still(self) -> None:
+        """Wait until nothing is drawn any more, for whoever looks at one element after the other."""
+        self.browser.execute_async_script(UNTIL_STILL)
 
     def script(self, source: str, *arguments: Any) -> Any:
         return self.browser.execute_script(source, *arguments)

@@ -39,6 +39,7 @@ def test_line_leads_to_its_invocation(dev: Dev, page: Page) -> None:
 def test_lines_of_the_platform_look_different_and_can_be_hidden(dev: Dev, page: Page) -> None:
     dev.invoke({"say": "one"})
     page.until(lambda: any(text.startswith("REPORT") for text in page.texts("#lines .platform > span")))
+    page.until_still()
     colours = {kind: page.one(f"#lines .{kind}").value_of_css_property("color") for kind in ("platform", "function")}
     assert colours["platform"] != colours["function"]
 
@@ -55,6 +56,7 @@ def test_ids_are_short_and_whole_for_whoever_asks(dev: Dev, page: Page) -> None:
     """
     dev.invoke({})
     page.until(lambda: page.all("#lines .platform abbr"))
+    page.until_still()
     one = page.one("#lines .platform abbr")
     whole = one.get_attribute("title") or ""
 

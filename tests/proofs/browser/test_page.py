@@ -42,10 +42,7 @@ def test_invocation_is_drawn_while_it_goes_on(dev: Dev, page: Page) -> None:
     page.until_texts("article .status", "success")
     assert rows(page) == drawn
     assert page.texts("article .waterfall .label") == ["frozen"]
-    assert [each.get_attribute("title") for each in page.all("article .waited, article .after")] == [
-        "caller waited",
-        "background",
-    ]
+    assert page.attributes("article .waited, article .after", "title") == ["caller waited", "background"]
     assert "billed" in page.text("article .facts")
 
 
@@ -109,7 +106,7 @@ def test_hostile_text_is_text(dev: Dev, page: Page) -> None:
     page.one("#logs-all").click()
 
     assert page.texts("#lines .function > span")[0] == HOSTILE
-    assert f"task {HOSTILE}" in [each.get_attribute("title") for each in page.all(".waterfall .name")]
+    assert f"task {HOSTILE}" in page.attributes(".waterfall .name", "title")
     assert page.all("img, body script") == []
     assert "owned" not in page.browser.title
 

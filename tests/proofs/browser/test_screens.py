@@ -194,6 +194,7 @@ def test_phone_shows_the_logs_of_what_was_sent(dev: Dev, page: Page) -> None:
 def test_every_control_has_a_name(dev: Dev, page: Page) -> None:
     dev.invoke({"tasks": ["charge"]})
     page.until_texts("article .status", "answered, 1 failed")
+    page.until_still()
 
     controls = page.all("button, select, input, textarea, a, article, main > section, .side > section, [tabindex='0']")
     assert [
