@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BufferedReader
 from typing import Any
 
 END = b"HTTP/1.1 410 Gone\r\nContent-Length: 15\r\n\r\nend of the test"
@@ -108,6 +109,14 @@ class _Refused(Exception):
     """A body was answered before it had all come."""
 
 
+def _line(stream: BufferedReader) -> bytes:
+    """Read one line; ConnectionError when the client has closed before its end, as one does that breaks a body off."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionError(f"the client closed the connection after {line!r}")
+    return line
+
+
 Intercept = Callable[[Request], "bytes | None"]
 OnChunk = Callable[[bytes], "bytes | None"]
 
@@ -193,7 +202,8 @@ class FakeRuntimeAPI:
                 try:
                     request = self._read(stream, number)
                 except _Refused as refused:
-                    connection.sendall(refused.args[0])
+                    with contextlib.suppress(OSError):  # the client may have gone
+                        connection.sendall(refused.args[0])
                     return
                 except OSError:
                     return
@@ -213,13 +223,13 @@ class FakeRuntimeAPI:
                 if not answer or b"connection: close" in answer.lower():
                     return
 
-    def _read(self, stream: Any, number: int) -> Request | None:
-        first = stream.readline()
-        if not first:
+    def _read(self, stream: BufferedReader, number: int) -> Request | None:
+        if not stream.peek(1):
             return None
+        first = _line(stream)
         method, path, _ = first.decode().split(" ", 2)
         headers = {}
-        while line := stream.readline().strip():
+        while line := _line(stream).strip():
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         request = Request(method, path, headers, b"", 0.0, number)
@@ -230,17 +240,17 @@ class FakeRuntimeAPI:
         request.at = time.time()
         return request
 
-    def _read_chunks(self, stream: Any, request: Request) -> None:
-        while size := int(stream.readline(), 16):
+    def _read_chunks(self, stream: BufferedReader, request: Request) -> None:
+        while size := int(_line(stream), 16):
             data = stream.read(size)
-            assert stream.readline() == b"\r\n"
+            assert _line(stream) == b"\r\n"
             if self._keep_chunks:
                 request.chunks.append((time.time(), data))
             refusal = self.on_chunk(data) if self.on_chunk is not None else None
             if refusal is not None:
                 raise _Refused(refusal)
         request.body = b"".join(data for _, data in request.chunks)
-        while line := stream.readline().strip():
+        while line := _line(stream).strip():
             name, _, value = line.decode("latin-1").partition(":")
             request.trailers[name.lower()] = value.strip()
 
