@@ -4,6 +4,7 @@ A network of an environment's own: its ports are its own, and what is expected o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -56,7 +57,7 @@ def answering(content: bytes) -> Iterator[int]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, contextlib.suppress(OSError):  # a client that breaks off
                     while connection.recv(65536):
                         pass
                     connection.sendall(content)
