@@ -88,21 +88,20 @@ def test_envelope_of_the_limit_is_accepted_and_one_byte_more_is_not() -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_throttling_is_waited_for(status: int) -> None:
-    """One task that is refused does not keep the next one back."""
-    refused: list[str] = []
+    """One task that is refused does not keep the next one back: it is refused until that one has come."""
+    asked: list[str] = []
 
     def answer(request: Request) -> bytes:
-        if refused:
+        asked.append(_id(request))
+        if len(set(asked)) == 2:
             return ACCEPTED
-        refused.append(_id(request))
         return reply(status, b"{}", x_amzn_ErrorType="TooManyRequestsException")
 
     with FakeRuntimeAPI(intercept=answer) as service:
         with closing(lambda_async(ARN, endpoint_url=f"http://{service.address}")) as sink:
             assert sink.send(envelopes(2), 20) == []
 
-    assert sorted(map(_id, service.requests[:2])) == ["id-0", "id-1"]
-    assert [_id(service.requests[2])] == refused
+    assert asked.count(asked[0]) > 1
 
 
 def test_answer_of_an_invocation_that_was_not_asynchronous_is_none() -> None:
