@@ -11,6 +11,7 @@ from typing import Any
 
 from lambda_ric.emulator import RESERVED
 from lambda_ric.errors import ConfigurationError
+from lambda_ric.limits import MAX_MEMORY, MAX_TIMEOUT, MIN_MEMORY
 
 from .build import add_build_options, make, order_of, packing
 from .options import json_text, variables
@@ -34,8 +35,9 @@ def add_to(commands: Any) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", nargs="?", help="the function (default: the project's name)")
     add_build_options(parser)
-    add("--timeout", metavar="S", type=int, help="its timeout in seconds, 1 to 900 (default: 30 for a new function)")
-    add("--memory", metavar="MB", type=int, help="its memory (default: 512 for a new function)")
+    timeouts, memories = f"1 to {MAX_TIMEOUT}", f"{MIN_MEMORY} to {MAX_MEMORY}"
+    add("--timeout", metavar="S", type=int, help=f"its timeout in seconds, {timeouts} (default: 30 for a new function)")
+    add("--memory", metavar="MB", type=int, help=f"its memory, {memories} (default: 512 for a new function)")
     add("--env", metavar="K=V", action="append", default=[], help="a variable, over those of files and of before")
     add("--env-file", metavar="F", action="append", default=[], help="a file of KEY=VALUE lines")
     add("--role", metavar="ARN", help="the role that it runs as (default: one of its own, which is made)")
@@ -60,8 +62,10 @@ def _run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: pip install 'lambda-ric[deploy]'") from error
 
-    if options.timeout is not None and not 1 <= options.timeout <= 900:
-        raise ConfigurationError(f"--timeout {options.timeout}: Lambda takes 1 to 900 seconds")
+    if options.timeout is not None and not 1 <= options.timeout <= MAX_TIMEOUT:
+        raise ConfigurationError(f"--timeout {options.timeout}: Lambda takes 1 to {MAX_TIMEOUT} seconds")
+    if options.memory is not None and not MIN_MEMORY <= options.memory <= MAX_MEMORY:
+        raise ConfigurationError(f"--memory {options.memory}: Lambda takes {MIN_MEMORY} to {MAX_MEMORY} MB")
     environment = variables(options)
     if reserved := sorted(environment.keys() & (RESERVED | CREDENTIALS)):
         raise ConfigurationError(f"--env {reserved[0]}: Lambda sets it itself, and takes it from nobody")

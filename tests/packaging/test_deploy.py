@@ -235,7 +235,10 @@ def test_zip_goes_through_a_bucket_on_request(deploy: Run, server: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--timeout", "0"], "--timeout 0: Lambda takes 1 to 900 seconds"),
+        (["--timeout", "0"], "--timeout 0: Lambda takes 1 to 1800 seconds"),
+        (["--timeout", "1801"], "--timeout 1801: Lambda takes 1 to 1800 seconds"),
+        (["--memory", "127"], "--memory 127: Lambda takes 128 to 10240 MB"),
+        (["--memory", "10241"], "--memory 10241: Lambda takes 128 to 10240 MB"),
         (["--env", "AWS_REGION=eu-west-1"], "--env AWS_REGION: Lambda sets it itself"),
         (["--env", "AWS_SECRET_ACCESS_KEY=secret"], "--env AWS_SECRET_ACCESS_KEY: Lambda sets it itself"),
         (["--target", "layer"], "deploy makes a function of a zip, and --target layer is none"),
