@@ -226,7 +226,7 @@ def test_formatter_that_the_function_gives_our_handler_is_for_own_records_too(se
 
 
 HUNG = """
-        import logging, threading
+        import logging, threading, time
         from lambda_ric import after_response, wait_until
 
         released = threading.Event()
@@ -321,6 +321,8 @@ def test_handler_that_returns_after_all_hears_the_rest(serve: Serve) -> None:
             if event == "release":
                 released.set()
             if event == "look":
+                while len(heard) < 3:
+                    time.sleep(0.01)
                 return heard
             wait_until(fail)
 """,
