@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from . import protocol
-from .errors import AnswerRefusedError, ConnectionLostError, RuntimeAPIError
+from .errors import AnswerRefusedError, ConnectionLostError, ReplyLostError, RuntimeAPIError
 from .failures import Failure
 from .protocol import NEXT, RESTORE_NEXT, Call, Invocation
 from .replies import Reply
@@ -84,7 +84,7 @@ class RuntimeClient:
                 platform has answered the caller itself. Go on.
             RuntimeAPIError: The process has to end.
         """
-        self._answer("the response", protocol.response(invocation, body, content_type))
+        self._answer("the response", protocol.response(invocation, body, content_type), invocation.deadline)
 
     def stream(self, invocation: Invocation, content_type: str) -> StreamedBody:
         """Begin to answer *invocation* with a body in chunks, which *end_stream* ends; raises ConnectionLostError."""
@@ -112,7 +112,7 @@ class RuntimeClient:
 
     def fail(self, invocation: Invocation, failure: Failure, *, causes: bool = False) -> None:
         """Deliver the error of *invocation*; raises what *respond* raises."""
-        self._answer("the error", error_of(invocation, failure, causes=causes))
+        self._answer("the error", error_of(invocation, failure, causes=causes), invocation.deadline)
 
     def fail_init(self, failure: Failure, error_type: str | None = None) -> None:
         """
@@ -140,24 +140,25 @@ class RuntimeClient:
         """Say that a hook after the restore failed; exit next. Raises what *fail_init* raises."""
         self._answer("the restore error", protocol.restore_error(failure.document(), error_type))
 
-    def _answer(self, what: str, call: Call) -> None:
+    def _answer(self, what: str, call: Call, deadline: float = 0.0) -> None:
         try:
             reply = self._transport.send(call)
         except RuntimeAPIError as error:
-            reply = self._answer_again(what, call, error)
+            reply = self._answer_again(what, call, error, deadline)
         except Exception as error:  # of a signal handler of the function's
-            reply = self._answer_again(what, call, ConnectionLostError(f"it was disturbed: {error!r}"))
+            reply = self._answer_again(what, call, ConnectionLostError(f"it was disturbed: {error!r}"), deadline)
         check_answer(what, reply)
 
-    def _answer_again(self, what: str, call: Call, error: RuntimeAPIError) -> Reply:
+    def _answer_again(self, what: str, call: Call, error: RuntimeAPIError, deadline: float) -> Reply:
         try:
             if not isinstance(error, ConnectionLostError):
                 raise error
             # A kept connection may have been closed since; a second answer is refused, not taken twice.
-            return self._transport.send(call)
+            reply = self._transport.send(call)
         except RuntimeAPIError as final:
             # Whether it arrived is unknown. The next poll tells whether Lambda is still there.
             raise AnswerRefusedError(f"{what} was not acknowledged: {final}") from final
+        return _ACKNOWLEDGED if was_taken(call, error, reply, deadline) else reply
 
 
 def error_of(invocation: Invocation, failure: Failure, *, causes: bool) -> Call:
@@ -180,6 +181,22 @@ def check_answer(what: str, reply: Reply) -> None:
         raise RuntimeAPIError(refusal)
     raise AnswerRefusedError(refusal + _MEANING.get(reply.status, ""), reply.status)
 
+
+def was_taken(call: Call, lost: RuntimeAPIError, refusal: Reply, deadline: float) -> bool:
+    """
+    Say whether *refusal*, of a second attempt, means that Lambda has the first one, whose acknowledgement was *lost*.
+
+    A second answer is refused with 403. On Lambda Managed Instances its id is not known any more, nor is that of an
+    answer after the *deadline*. And what is too large is refused, also where nobody hears of it.
+    """
+    from .limits import MAX_RESPONSE  # where it is not needed it is not waited for
+
+    if not isinstance(lost, ReplyLostError) or len(call.body or b"") > MAX_RESPONSE:
+        return False
+    return refusal.status == 403 or (refusal.status == 400 and b"InvalidRequestID" in refusal.body and time.time() < deadline)
+
+
+_ACKNOWLEDGED = Reply(202, {}, b"")
 
 _MEANING = {
     400: "; nothing waits for it any more",

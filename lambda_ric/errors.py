@@ -22,6 +22,7 @@ The error tree, sorted by what the runtime does next.
     ├── AnswerRefusedError          the answer was not accepted     → log, on to the next event
     └── RuntimeAPIError             no way to go on                 → log, exit
         ├── ConnectionLostError
+        │   └── ReplyLostError
         └── MalformedReplyError
 
 An exception that a handler raises is never wrapped: it travels as it is.
@@ -158,6 +159,10 @@ class RuntimeAPIError(LambdaRICError):
 
 class ConnectionLostError(RuntimeAPIError):
     """The connection could not be made, or broke before a whole reply had come."""
+
+
+class ReplyLostError(ConnectionLostError):
+    """The connection was closed behind the whole request, which may have been taken, and before a whole reply."""
 
 
 class MalformedReplyError(RuntimeAPIError):

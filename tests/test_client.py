@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +14,9 @@ from lambda_ric.client import RuntimeClient
 from lambda_ric.connection import Connection
 from lambda_ric.errors import AnswerRefusedError, ConnectionLostError, MalformedReplyError, RuntimeAPIError
 from lambda_ric.failures import Failure
+from lambda_ric.limits import MAX_RESPONSE
+from lambda_ric.protocol import Invocation
+from lambda_ric.replies import Reply
 from lambda_ric.settings import Address
 from tests.support.fakes import Event, FakeRuntimeAPI, Intercept, Request, reply
 
@@ -314,3 +321,73 @@ def test_answer_without_acknowledgement_lets_the_loop_go_on(verb: Verb, what: st
     assert refusal.value.status is None
     assert str(refusal.value).startswith(f"{what} was not acknowledged: ")
     assert len(api.posts) == (1 if broken == GARBAGE else 2)
+
+
+SENT = b'{"errorMessage":"State transition from RuntimeResponseSentState to InvocationResponse failed for runtime."}'
+
+
+def invocation(received_at: float, deadline: float) -> Invocation:
+    headers = {"lambda-runtime-aws-request-id": "r-1", "lambda-runtime-deadline-ms": str(int(deadline * 1000))}
+    return Invocation(Reply(200, headers, b"{}"), received_at)
+
+
+def acknowledging_nothing(refusal: bytes) -> Intercept:
+    """Take the first answer without a word; refuse every one behind it, as Lambda does, with *refusal*."""
+    answers = iter([b""])
+    return lambda request: next(answers, refusal) if request.name in ("response", "error") else None
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [reply(403, SENT), reply(400, b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}')],
+    ids=["lambda", "managed instances"],
+)
+@pytest.mark.parametrize("verb", [respond, fail])
+def test_answer_whose_acknowledgement_was_lost_counts_when_the_second_one_is_refused(
+    verb: Verb, refusal: bytes, client: Make
+) -> None:
+    """Lambda takes one answer: it refuses the second because it has the first, and the caller has that one, too."""
+    with FakeRuntimeAPI(None, intercept=acknowledging_nothing(refusal)) as api:
+        verb(client(api))
+
+    assert len(api.posts) == 2
+
+
+def test_answer_that_is_too_large_is_refused_also_where_nobody_heard_it(client: Make) -> None:
+    """What Lambda has told the caller then is that it was too large."""
+    with FakeRuntimeAPI(None, intercept=acknowledging_nothing(reply(403, SENT))) as api:
+        asked = client(api)
+        with pytest.raises(AnswerRefusedError, match="another answer was given before"):
+            asked.respond(asked.next(), b"x" * (MAX_RESPONSE + 1))
+
+
+def test_id_that_is_unknown_after_the_deadline_says_nothing_of_the_answer(client: Make) -> None:
+    """Lambda forgets it then, whatever has come."""
+    refusal = reply(400, b'{"errorType":"InvalidRequestID"}')
+    with FakeRuntimeAPI(intercept=acknowledging_nothing(refusal)) as api:
+        with pytest.raises(AnswerRefusedError, match="nothing waits for it any more"):
+            client(api).respond(invocation(received_at=time.time() - 60, deadline=time.time() - 30), b"[1]")
+
+
+def test_answer_that_was_cut_off_does_not_count_when_the_second_one_is_refused() -> None:
+    """The caller has been told that it was."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection(Address("127.0.0.1", listener.getsockname()[1]))
+        thread = threading.Thread(target=cut_off_the_first, args=(listener,))
+        thread.start()
+        with pytest.raises(AnswerRefusedError, match="another answer was given before"):
+            RuntimeClient(connection).respond(invocation(time.time(), time.time() + 30), b"x" * MAX_RESPONSE)
+        connection.close()
+        thread.join(20)
+
+
+def cut_off_the_first(listener: socket.socket) -> None:
+    """Close the first connection behind the head of its request; refuse what comes over the second."""
+    with listener.accept()[0] as first:
+        first.recv(100)
+    with listener.accept()[0] as second, contextlib.suppress(OSError):
+        second.recv(100)
+        second.sendall(reply(403, SENT, Connection="close"))
+        second.shutdown(socket.SHUT_WR)
+        while second.recv(1 << 20):
+            pass

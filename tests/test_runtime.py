@@ -149,6 +149,32 @@ def test_answer_that_is_refused_is_logged_and_the_loop_goes_on(serve: Serve, sta
     assert served.stdout.count(f"posting the {kind} failed: the Runtime API said {status}") == 2
 
 
+def test_answer_that_arrived_unacknowledged_is_a_success(serve: Serve) -> None:
+    """What follows a failure only, does not follow it: the caller has the answer."""
+    refused = reply(403, b'{"errorType":"InvalidStateTransition"}')
+    answers = iter([b""])
+    served = serve(
+        """
+        from lambda_ric import task, wait_until
+
+        @task(on="error")
+        def refund(): print("refunded")
+
+        @task(on="success")
+        def send_receipt(): print("receipt sent")
+
+        def handler(event, context):
+            wait_until(refund)
+            wait_until(send_receipt)
+            return "paid"
+        """,
+        None,
+        intercept=lambda request: next(answers, refused) if request.name == "response" else None,
+    )
+
+    assert ("refunded" in served.lines, "receipt sent" in served.lines) == (False, True)
+
+
 def test_event_that_cannot_be_read_fails_its_invocation_only(serve: Serve) -> None:
     """The first event of an environment may be broken as well as any other."""
     served = serve("def handler(event, context): return event", b"{", "good", b"[1,")

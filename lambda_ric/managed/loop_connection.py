@@ -139,12 +139,13 @@ class _Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Read what ends with the connection."""
         parser, self._parser = self._parser, None
-        self._transport = None
+        transport, self._transport = self._transport, None
         if self._on_reply is not None:
             try:
                 reply = (parser or ReplyParser()).end()
             except RuntimeAPIError as error:
-                self._lose(error)
+                was_sent = transport is not None and not transport.get_write_buffer_size()
+                self._lose(error if was_sent else ConnectionLostError("the connection was closed before the request"))
             else:
                 self._reply(reply)
         return False

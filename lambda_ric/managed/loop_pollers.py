@@ -24,7 +24,7 @@ import time
 from contextvars import copy_context
 
 from lambda_ric import protocol
-from lambda_ric.client import check_answer, check_event, error_of
+from lambda_ric.client import check_answer, check_event, error_of, was_taken
 from lambda_ric.context import current_invocation
 from lambda_ric.errors import AnswerRefusedError, ConnectionLostError, RuntimeAPIError
 from lambda_ric.event_loop import EventLoop, traceback_of
@@ -79,7 +79,8 @@ class LoopPoller:
         self._goes_on = slot in pool.post.left
         """Whether the process that has died had asked for the first event already."""
         self._desk = pool.desk(slot)
-        self._is_sent_again = False
+        self._failed_first: RuntimeAPIError | None = None
+        """What became of the first attempt of the exchange; None: this is the first."""
         self._task: asyncio.Task[None] | None = None
         self._call: Call | None = None
         self._is_asked = False
@@ -97,7 +98,7 @@ class LoopPoller:
             pool.ended(self)
             return
         pool.post.ready()
-        self._is_sent_again = False
+        self._failed_first = None
         if self._goes_on:
             self._goes_on = False
             self._connection.receive(self._event_came, self._poll_failed)
@@ -106,11 +107,11 @@ class LoopPoller:
         self._connection.send(self._poll, self._event_came, self._poll_failed)
 
     def _poll_failed(self, error: RuntimeAPIError) -> None:
-        if self._is_sent_again:
+        if self._failed_first is not None:
             self._lose(error)
             return
         # A broken poll may have taken an event with it; only a fresh one gets it again, at once.
-        self._is_sent_again = True
+        self._failed_first = error
         self._connection.send(self._poll, self._event_came, self._poll_failed)
 
     def _event_came(self, reply: Reply) -> None:
@@ -163,13 +164,13 @@ class LoopPoller:
     # ...answering...
 
     def _answer(self, call: Call) -> None:
-        self._is_sent_again = False
+        self._failed_first = None
         self._connection.send(call.encode(self._address), self._answered, self._answer_failed)
 
     def _answer_failed(self, error: RuntimeAPIError) -> None:
-        if self._call is not None and isinstance(error, ConnectionLostError) and not self._is_sent_again:
+        if self._call is not None and isinstance(error, ConnectionLostError) and self._failed_first is None:
             # A kept connection may have been closed since; a second answer is refused, not taken twice.
-            self._is_sent_again = True
+            self._failed_first = error
             self._connection.send(self._call.encode(self._address), self._answered, self._answer_failed)
             return
         self._refused(AnswerRefusedError(f"the answer was not acknowledged: {error}"))
@@ -178,11 +179,20 @@ class LoopPoller:
         try:
             check_answer("the answer", reply)
         except AnswerRefusedError as refused:
-            self._refused(refused)
+            if self._has_been_taken(reply):
+                self._finish()
+            else:
+                self._refused(refused)
         except RuntimeAPIError as error:
             self._lose(error)
         else:
             self._finish()
+
+    def _has_been_taken(self, refusal: Reply) -> bool:
+        first, call, serving = self._failed_first, self._call, self.serving
+        if first is None or call is None or serving is None:
+            return False
+        return was_taken(call, first, refusal, serving.invocation.deadline)
 
     def _refused(self, refused: AnswerRefusedError) -> None:
         serving = self.serving

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Serve
 from tests.managed.conftest import Environment, Run, finished, said
+from tests.support.fakes import reply
 
 # Handlers wait for each other, and for files that the test writes: for events, and never for an amount of time.
 SOURCE = """
@@ -404,3 +406,28 @@ def test_requests_to_an_asgi_application_run_at_once(run: Run) -> None:
         assert [answer["body"] for answer in answers] == paths
 
     run(ASGI, scenario)
+
+
+def test_answer_whose_acknowledgement_was_lost_is_a_success(serve: Serve) -> None:
+    """Lambda does not know its id any more, since it has the answer."""
+    unknown = reply(400, b'{"errorType":"InvalidRequestID"}')
+    answers = iter([b""])
+    served = serve(
+        """
+        from lambda_ric import after_invoke
+
+        @after_invoke
+        def tell(outcome):
+            print("it succeeded" if outcome.succeeded else "it failed")
+
+        async def handler(event, context):
+            return "fine"
+        """,
+        None,
+        intercept=lambda request: next(answers, unknown) if request.name == "response" else None,
+        env={"AWS_LAMBDA_MAX_CONCURRENCY": "1"},
+    )
+
+    assert [post.body for post in served.posts] == [b'"fine"'] * 2
+    assert "it succeeded" in served.stdout
+    assert "InvalidRequestID" not in served.stdout
