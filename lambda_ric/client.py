@@ -193,7 +193,9 @@ def was_taken(call: Call, lost: RuntimeAPIError, refusal: Reply, deadline: float
 
     if not isinstance(lost, ReplyLostError) or len(call.body or b"") > MAX_RESPONSE:
         return False
-    return refusal.status == 403 or (refusal.status == 400 and b"InvalidRequestID" in refusal.body and time.time() < deadline)
+    if refusal.status == 400:
+        return b"InvalidRequestID" in refusal.body and time.time() < deadline
+    return refusal.status == 403
 
 
 _ACKNOWLEDGED = Reply(202, {}, b"")

@@ -43,6 +43,7 @@ class Environment(ABC, Generic[Side]):
         self._tasks = tasks
         self._platform = PlatformLog(host, f"environment-{number}", self._say)
         self._sandbox: Sandbox[Side] | None = None
+        self._told_of_rubbish = False
         self.init_failure: Failure | None = None
         """Why the last init failed, if it did."""
 
@@ -135,7 +136,10 @@ class Environment(ABC, Generic[Side]):
         try:
             request_id, span = _parse_span(line)
         except (ValueError, TypeError, KeyError, RecursionError):
-            log.warning("not a span: %r", line[:200])
+            if not self._told_of_rubbish:
+                self._told_of_rubbish = True
+                text = "environment %d writes on the side channel what is no span, which is told once: %r"
+                log.warning(text, self.number, line[:200])
             return
         invocation = self._of_span(request_id)
         if invocation is not None:

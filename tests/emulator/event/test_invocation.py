@@ -224,6 +224,22 @@ def test_spans_of_an_invocation_are_complete_when_it_has_ended(stand_in: StandIn
     assert invocation.spans == [Span("task", "t", "failed", 1, 2.5, "ValueError: no")]
 
 
+def test_what_is_no_span_is_told_once(stand_in: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    """A function that writes without end where it should not costs no more than that."""
+    script = """
+        request_id, event = next_event()
+        os.write(int(os.environ["LAMBDA_RIC_SPANS_FD"]), b"rubbish\\n[]\\n" * 1000)
+        respond(request_id)
+        next_event()
+    """
+    with in_thread(stand_in(script)) as emulator:
+        emulator.finished(emulator.invoke())
+
+    assert [record.getMessage() for record in caplog.records if "no span" in record.getMessage()] == [
+        "environment 1 writes on the side channel what is no span, which is told once: b'rubbish'"
+    ]
+
+
 def test_work_that_was_running_when_the_environment_was_killed_is_named(stand_in: StandIn) -> None:
     """
     It has told that it began, and could not tell its end.
