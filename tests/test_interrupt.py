@@ -184,11 +184,11 @@ def test_soft_deadline_is_the_settings(serve: Serve) -> None:
     """LAMBDA_RIC_SOFT_DEADLINE_MS before the deadline, and the log says which setting did it."""
     served = serve(
         "def handler(event, context): import time; time.sleep(60)",
-        Event(None, timeout=4),
-        env={"LAMBDA_RIC_SOFT_DEADLINE_MS": "2000"},
+        Event(None, timeout=30),
+        env={"LAMBDA_RIC_SOFT_DEADLINE_MS": "28000"},
     )
 
-    assert 1.9 < served.posts[0].at - served.api.polls[0].at < 4
+    assert 1.9 < served.posts[0].at - served.api.polls[0].at < 28
     assert "(LAMBDA_RIC_SOFT_DEADLINE_MS)" in served.answers[0]["errorMessage"]
 
 
