@@ -169,7 +169,7 @@ def test_dry_run_shows_the_calls_and_changes_nothing(deploy: Run, server: str) -
 
 def test_failure_says_what_was_done_until_then_and_what_was_not(deploy: Run) -> None:
     """Here the role; the function is refused."""
-    ended = deploy("--memory", "1", "--url", "iam")
+    ended = deploy("--layer", "arn:aws:lambda:eu-west-1:123456789012:layer:none:1", "--url", "iam")
 
     assert ended.exit_code == 1
     assert "Done until then: created the role shop-lambda; let shop-lambda write the function's log." in ended.stderr
