@@ -219,7 +219,7 @@ def test_receipt_is_sent_after_the_response():
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", "-q"],
+        [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", "-q"],
         cwd=tmp_path,
         env=CLEAN_ENVIRONMENT,
         capture_output=True,

@@ -179,7 +179,7 @@ def test_app():
 """
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", "-q"],
+        [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", "-q"],
         cwd=tmp_path,
         env=CLEAN_ENVIRONMENT,
         capture_output=True,
