@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from . import protocol
-from .errors import AnswerRefusedError, ConnectionLostError, ReplyLostError, RuntimeAPIError
+from .errors import AnswerRefusedError, ConnectionLostError, RuntimeAPIError
 from .failures import Failure
 from .protocol import NEXT, RESTORE_NEXT, Call, Invocation
 from .replies import Reply
@@ -191,7 +191,7 @@ def was_taken(call: Call, lost: RuntimeAPIError, refusal: Reply, deadline: float
     """
     from .limits import MAX_RESPONSE  # where it is not needed it is not waited for
 
-    if not isinstance(lost, ReplyLostError) or len(call.body or b"") > MAX_RESPONSE:
+    if not (isinstance(lost, ConnectionLostError) and lost.sent) or len(call.body or b"") > MAX_RESPONSE:
         return False
     if refusal.status == 400:
         return b"InvalidRequestID" in refusal.body and time.time() < deadline

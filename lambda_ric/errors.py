@@ -22,7 +22,6 @@ The error tree, sorted by what the runtime does next.
     ├── AnswerRefusedError          the answer was not accepted     → log, on to the next event
     └── RuntimeAPIError             no way to go on                 → log, exit
         ├── ConnectionLostError
-        │   └── ReplyLostError
         └── MalformedReplyError
 
 An exception that a handler raises is never wrapped: it travels as it is.
@@ -158,11 +157,11 @@ class RuntimeAPIError(LambdaRICError):
 
 
 class ConnectionLostError(RuntimeAPIError):
-    """The connection could not be made, or broke before a whole reply had come."""
+    """The connection could not be made, or broke before a whole reply had come; *sent* if behind the whole request."""
 
-
-class ReplyLostError(ConnectionLostError):
-    """The connection was closed behind the whole request, which may have been taken, and before a whole reply."""
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class MalformedReplyError(RuntimeAPIError):

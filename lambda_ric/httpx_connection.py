@@ -11,7 +11,7 @@ from __future__ import annotations
 import httpx
 
 from .connection import Connection, StreamedBody
-from .errors import ConnectionLostError, MalformedReplyError, ReplyLostError
+from .errors import ConnectionLostError, MalformedReplyError
 from .protocol import USER_AGENT, Call
 from .replies import Reply
 from .settings import Address
@@ -54,8 +54,8 @@ class HttpxConnection:
             )
         except httpx.RemoteProtocolError as error:
             lost = "disconnected" in str(error) or "closed connection" in str(error)
-            kind = ReplyLostError if lost else MalformedReplyError
-            raise kind(f"no reply from the Runtime API at {self._url}: {error}") from error
+            what = f"no reply from the Runtime API at {self._url}: {error}"
+            raise (ConnectionLostError(what, sent=True) if lost else MalformedReplyError(what)) from error
         except httpx.HTTPError as error:
             raise ConnectionLostError(f"no reply from the Runtime API at {self._url}: {error!r}") from error
         return Reply(reply.status_code, reply.headers, reply.content)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .errors import MalformedReplyError, ReplyLostError
+from .errors import ConnectionLostError, MalformedReplyError
 
 
 class Reply:
@@ -72,14 +72,15 @@ class ReplyParser:
         Take the end of the connection in; return the reply that it completes.
 
         Raises:
-            ReplyLostError: The connection ended before a whole reply.
+            ConnectionLostError: The connection ended before a whole reply.
         """
         if self._head is not None and self._length is None and self._chunks is None:
             return self._finish(self._take(len(self._buffer)), closes=True)
-        raise ReplyLostError(
+        raise ConnectionLostError(
             "the connection was closed in the middle of a reply"
             if self._buffer or self._head
-            else "the connection was closed without a reply"
+            else "the connection was closed without a reply",
+            sent=True,
         )
 
     def _read_head(self) -> bool:
