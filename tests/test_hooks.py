@@ -49,12 +49,12 @@ def test_everything_runs_in_its_order(serve: Serve) -> None:
 
         async def named_on_loop(outcome): print("named 2", outcome.result)
 
-        async def work(): print("work 2")
+        async def work(): print("work 2\\n", end="")  # in one write, or the thread tears it on AWS's runtime
 
         @after_response(named, named_on_loop)
         @after_response
         def handler(event, context):
-            wait_until(print, "work 1")
+            wait_until(print, "work 1\\n", end="")
             print("handler")
             yield "accepted"
             wait_until(work)
