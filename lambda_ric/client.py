@@ -182,9 +182,11 @@ def check_answer(what: str, reply: Reply) -> None:
     raise AnswerRefusedError(refusal + _MEANING.get(reply.status, ""), reply.status)
 
 
-def was_taken(call: Call, lost: RuntimeAPIError, refusal: Reply, deadline: float) -> bool:
+def was_taken(call: Call, lost: RuntimeAPIError | None, refusal: Reply, deadline: float) -> bool:
     """
     Say whether *refusal*, of a second attempt, means that Lambda has the first one, whose acknowledgement was *lost*.
+
+    Of a first attempt, before which nothing was lost, it never does.
 
     A second answer is refused with 403. On Lambda Managed Instances its id is not known any more, nor is that of an
     answer after the *deadline*. And what is too large is refused, also where nobody hears of it.

@@ -161,7 +161,7 @@ class ConnectionLostError(RuntimeAPIError):
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.sent: bool = sent
 
 
 class MalformedReplyError(RuntimeAPIError):

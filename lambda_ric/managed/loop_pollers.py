@@ -179,7 +179,10 @@ class LoopPoller:
         try:
             check_answer("the answer", reply)
         except AnswerRefusedError as refused:
-            if self._has_been_taken(reply):
+            call, serving = self._call, self.serving
+            assert call is not None
+            assert serving is not None
+            if was_taken(call, self._failed_first, reply, serving.invocation.deadline):
                 self._finish()
             else:
                 self._refused(refused)
@@ -187,12 +190,6 @@ class LoopPoller:
             self._lose(error)
         else:
             self._finish()
-
-    def _has_been_taken(self, refusal: Reply) -> bool:
-        first, call, serving = self._failed_first, self._call, self.serving
-        if first is None or call is None or serving is None:
-            return False
-        return was_taken(call, first, refusal, serving.invocation.deadline)
 
     def _refused(self, refused: AnswerRefusedError) -> None:
         serving = self.serving
